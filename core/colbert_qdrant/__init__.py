@@ -1,0 +1,55 @@
+"""ColBERT late interaction on Qdrant, with ONNX Runtime.
+
+Names are loaded when they are used: ``import colbert_qdrant`` alone costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from colbert_qdrant.collection.aio import AsyncMultivectorCollection
+    from colbert_qdrant.collection.points import Hit, Record
+    from colbert_qdrant.collection.sync import MultivectorCollection
+    from colbert_qdrant.embedding.embedder import ColbertEmbedder, LateInteractionTextEmbedding
+    from colbert_qdrant.explanation import explain
+    from colbert_qdrant.rerank import ColbertReranker
+    from colbert_qdrant.scoring import maxsim
+
+__version__ = "0.1.0"
+
+_MODULE_OF = {
+    "AsyncMultivectorCollection": "colbert_qdrant.collection.aio",
+    "ColbertEmbedder": "colbert_qdrant.embedding.embedder",
+    "ColbertReranker": "colbert_qdrant.rerank",
+    "Hit": "colbert_qdrant.collection.points",
+    "LateInteractionTextEmbedding": "colbert_qdrant.embedding.embedder",
+    "MultivectorCollection": "colbert_qdrant.collection.sync",
+    "Record": "colbert_qdrant.collection.points",
+    "explain": "colbert_qdrant.explanation",
+    "maxsim": "colbert_qdrant.scoring",
+}
+
+__all__ = [
+    "AsyncMultivectorCollection",
+    "ColbertEmbedder",
+    "ColbertReranker",
+    "Hit",
+    "LateInteractionTextEmbedding",
+    "MultivectorCollection",
+    "Record",
+    "__version__",
+    "explain",
+    "maxsim",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULE_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,25 @@
+"""A property computed once, whatever the number of threads that ask first."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class once(cached_property[T]):  # noqa: N801  # read as a decorator
+    """`functools.cached_property` with the lock that Python 3.12 took from it.
+
+    https://docs.python.org/3/library/functools.html#functools.cached_property
+    """
+
+    def __init__(self, func: Callable[[Any], T]) -> None:
+        super().__init__(func)
+        self._computing = threading.RLock()
+
+    def __get__(self, instance: Any, owner: type[Any] | None = None) -> Any:
+        with self._computing:
+            return super().__get__(instance, owner)

