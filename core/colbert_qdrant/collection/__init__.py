@@ -1,0 +1,1 @@
+"""Token vectors in Qdrant: create, add, search, delete."""

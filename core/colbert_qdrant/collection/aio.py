@@ -1,0 +1,270 @@
+"""AsyncMultivectorCollection: the same operations for callers on an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar, assert_never
+
+from qdrant_client import models
+
+from colbert_qdrant.collection import ingest, operations
+from colbert_qdrant.collection.engines import AsyncEngine, Engine, Place, connect, connect_async
+from colbert_qdrant.collection.ingest import AddReport, OnError, Source
+from colbert_qdrant.collection.operations import (
+    Call,
+    EncodeQueries,
+    FinishEncoding,
+    Operation,
+    Pause,
+    Query,
+    RecordId,
+    SearchOptions,
+    StartEncoding,
+    Step,
+)
+from colbert_qdrant.collection.points import Hit, Record
+from colbert_qdrant.collection.progress import progress_bar
+from colbert_qdrant.collection.schema import DEFAULT_VECTOR, Layout
+from colbert_qdrant.collection.sync import MultivectorCollection
+from colbert_qdrant.embedders import as_embedder, embedder_dim, embedder_settings
+from colbert_qdrant.types import Embedder
+
+if TYPE_CHECKING:
+    from qdrant_client import AsyncQdrantClient, QdrantClient
+
+T = TypeVar("T")
+
+
+class AsyncMultivectorCollection:
+    """`MultivectorCollection` for an event loop.
+
+    With `url` or an `AsyncQdrantClient` the I/O is asynchronous; in memory, embedded, or with a `QdrantClient`,
+    each call runs in a thread. Encoding always runs in a thread. The collection is opened (created, or held
+    against what is there) by the first call, or by ``async with``.
+
+    Parameters
+    ----------
+    name, embedder, url, path, location, api_key, prefer_grpc, timeout, vector_name, content_key, metadata_key
+        As in `MultivectorCollection`.
+    client
+        An `AsyncQdrantClient` or a `QdrantClient`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        embedder: Embedder | str,
+        *,
+        client: AsyncQdrantClient | QdrantClient | None = None,
+        url: str | None = None,
+        path: str | os.PathLike[str] | None = None,
+        location: str | None = None,
+        api_key: str | None = None,
+        prefer_grpc: bool = False,
+        timeout: int | None = None,
+        vector_name: str = DEFAULT_VECTOR,
+        content_key: str = "page_content",
+        metadata_key: str = "metadata",
+    ) -> None:
+        self.place = Place(
+            client=client,
+            url=url,
+            path=path,
+            location=location,
+            api_key=api_key,
+            prefer_grpc=prefer_grpc,
+            timeout=timeout,
+        )
+        self.embedder = as_embedder(embedder)
+        self.settings = embedder_settings(self.embedder)
+        self.layout = Layout(name, vector_name, content_key, metadata_key, embedder_dim(self.embedder))
+        self.engine: AsyncEngine = connect_async(self.place) or InThreads(connect(self.place))
+        self._owns_engine = client is None
+        self._is_open = False
+        self._opening = asyncio.Lock()
+
+    @classmethod
+    def of(cls, collection: MultivectorCollection) -> AsyncMultivectorCollection:
+        """Return the asynchronous face of an open collection."""
+        face = cls.__new__(cls)
+        face.place, face.embedder, face.settings = collection.place, collection.embedder, collection.settings
+        face.layout = collection.layout
+        own = connect_async(collection.place)
+        face.engine = own or InThreads(collection.engine)
+        face._owns_engine = own is not None
+        face._is_open = True
+        face._opening = asyncio.Lock()
+        return face
+
+    @property
+    def name(self) -> str:
+        """The collection's name."""
+        return self.layout.name
+
+    async def add(
+        self,
+        texts: Iterable[str],
+        metadatas: Iterable[Mapping[str, Any] | None] | None = None,
+        ids: Iterable[RecordId | None] | None = None,
+        *,
+        extras: Iterable[Mapping[str, Any]] | None = None,
+        encoded_as: Iterable[str] | None = None,
+        on_error: OnError = "raise",
+        show_progress: bool | None = None,
+        progress: Callable[[AddReport], None] | None = None,
+    ) -> AddReport:
+        """Encode and store documents; see `MultivectorCollection.add`."""
+        source = Source(texts=texts, metadatas=metadatas, ids=ids, extras=extras, encoded_as=encoded_as)
+        await self._open()
+        with progress_bar(texts, show=show_progress, also=progress) as advance:
+            return await self._run(
+                ingest.add(self.layout, self.settings, self.engine.wire, source, on_error=on_error, progress=advance)
+            )
+
+    async def search(
+        self,
+        query: Query,
+        limit: int = 10,
+        *,
+        filter: models.Filter | None = None,
+        offset: int = 0,
+        score_threshold: float | None = None,
+        with_vectors: bool = False,
+        search_params: models.SearchParams | None = None,
+        mmr: models.Mmr | None = None,
+        consistency: models.ReadConsistencyType | int | None = None,
+    ) -> list[Hit]:
+        """Find the documents with the highest MaxSim; see `MultivectorCollection.search`."""
+        options = SearchOptions(
+            limit=limit,
+            filter=filter,
+            offset=offset,
+            score_threshold=score_threshold,
+            with_vectors=with_vectors,
+            search_params=search_params,
+            mmr=mmr,
+            consistency=consistency,
+        )
+        await self._open()
+        return await self._run(operations.search(self.layout, query, options))
+
+    async def search_batch(
+        self, queries: Sequence[Query], limit: int = 10, *, filter: models.Filter | None = None
+    ) -> list[list[Hit]]:
+        """Answer several queries at once; see `MultivectorCollection.search_batch`."""
+        await self._open()
+        return await self._run(operations.search_batch(self.layout, queries, SearchOptions(limit=limit, filter=filter)))
+
+    async def score(self, query: Query, ids: Sequence[RecordId]) -> dict[str, float]:
+        """Return the MaxSim of stored records with a query; see `MultivectorCollection.score`."""
+        await self._open()
+        return await self._run(operations.score(self.layout, query, ids))
+
+    async def get(self, ids: Sequence[RecordId], *, with_vectors: bool = False) -> list[Record]:
+        """Return records in the order of their ids; missing ones are left out."""
+        await self._open()
+        return await self._run(operations.get(self.layout, ids, with_vectors=with_vectors))
+
+    async def delete(self, ids: Iterable[RecordId] | None = None, *, filter: models.Filter | None = None) -> None:
+        """Delete records; see `MultivectorCollection.delete`."""
+        await self._open()
+        await self._run(operations.delete(self.layout, ids, filter))
+
+    async def count(self, filter: models.Filter | None = None) -> int:
+        """Return how many records pass a filter, exactly."""
+        await self._open()
+        return await self._run(operations.count(self.layout, filter))
+
+    async def scroll(self, filter: models.Filter | None = None, *, with_vectors: bool = False) -> AsyncIterator[Record]:
+        """Yield all records that pass a filter, a page at a time."""
+        operations.check_filter(filter)
+        await self._open()
+        offset = None
+        while True:
+            page, offset = await self._run(
+                operations.scroll_page(self.layout, filter, offset, with_vectors=with_vectors)
+            )
+            for record in page:
+                yield record
+            if offset is None:
+                return
+
+    async def close(self) -> None:
+        """Close the connection, unless it is the caller's own."""
+        if self._owns_engine:
+            await self.engine.close()
+
+    async def __aenter__(self) -> Self:
+        await self._open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r}, model={self.embedder.model_name!r})"
+
+    async def _open(self) -> None:
+        if self._is_open:
+            return
+        async with self._opening:
+            if not self._is_open:
+                self.layout = await self._run(operations.open_collection(self.layout, self.settings))
+                self._is_open = True
+
+    async def _run(self, operation: Operation[T]) -> T:
+        """Carry out an operation's steps."""
+        result: Any = None
+        error: Exception | None = None
+        while True:
+            try:
+                step = operation.send(result) if error is None else operation.throw(error)
+            except StopIteration as done:
+                answer: T = done.value
+                return answer
+            try:
+                result, error = await self._perform(step), None
+            except Exception as caught:
+                error = caught
+
+    async def _perform(self, step: Step) -> Any:
+        match step:
+            case Call(method, arguments):
+                return await self.engine.call(method, arguments)
+            case EncodeQueries(texts):
+                return await asyncio.to_thread(lambda: list(self.embedder.query_embed(texts)))
+            case StartEncoding(texts):
+                return asyncio.create_task(asyncio.to_thread(lambda: list(self.embedder.embed(texts))))
+            case FinishEncoding(job):
+                return await job
+            case Pause(seconds):
+                return await asyncio.sleep(seconds)
+            case _:
+                assert_never(step)
+
+
+class InThreads:
+    """An engine without asynchronous I/O, called from threads.
+
+    Parameters
+    ----------
+    engine
+        Safe to call from several threads.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.wire = engine.wire
+        self._engine = engine
+
+    async def call(self, method: str, arguments: Mapping[str, Any]) -> Any:
+        """Carry out one call in a thread."""
+        return await asyncio.to_thread(self._engine.call, method, arguments)
+
+    async def close(self) -> None:
+        """Close the engine."""
+        await asyncio.to_thread(self._engine.close)

@@ -1,0 +1,197 @@
+"""Qdrant through ``qdrant_client``: a server, Cloud, or the client's own local mode."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+from qdrant_client import AsyncQdrantClient, QdrantClient, models
+from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
+
+from colbert_qdrant.collection.points import Wire
+from colbert_qdrant.collection.schema import UNNAMED_VECTOR
+from colbert_qdrant.errors import ColbertQdrantError, CollectionNotFound, EngineError, EngineUnavailable
+
+# https://github.com/qdrant/qdrant/blob/master/config/config.yaml: max_request_size_mb is 32. A float32 widened to a
+# Python float is 20.7 bytes of JSON on average (measured on unit vectors).
+_REST = Wire(bytes_per_float=21, request_bytes=24 * 2**20)
+_GRPC = Wire(bytes_per_float=4, request_bytes=24 * 2**20)
+_IN_PROCESS = Wire(bytes_per_float=8, request_bytes=64 * 2**20)
+
+_local_locks: weakref.WeakKeyDictionary[object, threading.RLock] = weakref.WeakKeyDictionary()
+_making_a_lock = threading.Lock()
+
+
+class ClientEngine:
+    """Carries calls out on a `QdrantClient`.
+
+    Local mode is not safe to share between threads, so its calls take turns.
+    https://github.com/qdrant/qdrant-client/issues/1193
+
+    Parameters
+    ----------
+    client
+        A server's or a local one.
+    """
+
+    def __init__(self, client: QdrantClient) -> None:
+        self.client = client
+        self.is_local = is_local(client)
+        self.wire = _wire(client)
+        self._turn: AbstractContextManager[Any] = _lock_of(client) if self.is_local else nullcontext()
+
+    def call(self, method: str, arguments: Mapping[str, Any]) -> Any:
+        """Carry out one call; the client's exceptions come out as ours."""
+        ready = as_local(arguments) if self.is_local else as_lists(arguments)
+        operation: Callable[..., Any] = getattr(self.client, method)
+        try:
+            with self._turn:
+                return operation(**ready)
+        except Exception as error:
+            raise translated(error, method, arguments) from error
+
+    def close(self) -> None:
+        """Close the client."""
+        self.client.close()
+
+
+class AsyncClientEngine:
+    """Carries calls out on an `AsyncQdrantClient`, without a thread.
+
+    Parameters
+    ----------
+    client
+        A server's, or the asynchronous client's local mode (which does its work on the event loop).
+    """
+
+    def __init__(self, client: AsyncQdrantClient) -> None:
+        self.client = client
+        self.is_local = is_local(client)
+        self.wire = _wire(client)
+
+    async def call(self, method: str, arguments: Mapping[str, Any]) -> Any:
+        """Carry out one call; the client's exceptions come out as ours."""
+        ready = as_local(arguments) if self.is_local else as_lists(arguments)
+        operation: Callable[..., Any] = getattr(self.client, method)
+        try:
+            return await operation(**ready)
+        except Exception as error:
+            raise translated(error, method, arguments) from error
+
+    async def close(self) -> None:
+        """Close the client."""
+        await self.client.close()
+
+
+def is_local(client: QdrantClient | AsyncQdrantClient) -> bool:
+    """Tell local mode from a server."""
+    from qdrant_client.local.async_qdrant_local import AsyncQdrantLocal
+    from qdrant_client.local.qdrant_local import QdrantLocal
+
+    return isinstance(client._client, QdrantLocal | AsyncQdrantLocal)
+
+
+def as_local(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out search parameters, which local mode warns about as its search is always exact; name the vectors."""
+    ready = dict(arguments)
+    params = ready.get("search_params")
+    if params is not None and params.idf is None:
+        del ready["search_params"]
+    if "points" in ready:
+        ready["points"] = [_named(point) for point in ready["points"]]
+    return ready
+
+
+def as_lists(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn the arrays of a call into lists, which is what a wire format can be made of."""
+    ready = dict(arguments)
+    if "query" in ready:
+        ready["query"] = _query_as_lists(ready["query"])
+    if "points" in ready:
+        ready["points"] = [_as_lists(point) for point in ready["points"]]
+    if "requests" in ready:
+        ready["requests"] = [
+            request.model_copy(update={"query": _query_as_lists(request.query)}) for request in ready["requests"]
+        ]
+    return ready
+
+
+def translated(error: Exception, method: str, arguments: Mapping[str, Any]) -> Exception:
+    """Return our exception for one of the client's."""
+    name = arguments.get("collection_name")
+    if isinstance(error, ColbertQdrantError):
+        return error
+    if isinstance(error, ResponseHandlingException):
+        return EngineUnavailable(
+            f"{method} on {name!r}: Qdrant did not answer ({error.source or error}). Is the server running? "
+            "`docker run -p 6333:6333 qdrant/qdrant` starts one; location=':memory:' needs none"
+        )
+    if isinstance(error, UnexpectedResponse):
+        answer = error.content.decode("utf-8", "replace")[:500]
+        if error.status_code == 404:
+            return CollectionNotFound(f"collection {name!r} does not exist: {answer}")
+        if error.status_code == 429 or (error.status_code or 0) >= 500:
+            message = f"{method} on {name!r}: Qdrant answered {error.status_code} {error.reason_phrase}: {answer}"
+            return EngineUnavailable(message, retry_after=_retry_after(error))
+        return EngineError(f"{method} on {name!r}: Qdrant answered {error.status_code} {error.reason_phrase}: {answer}")
+    if type(error).__module__.startswith("grpc"):
+        return _from_grpc(error, method, name)
+    if isinstance(error, ValueError) and "not found" in str(error) and str(name) in str(error):
+        return CollectionNotFound(f"collection {name!r} does not exist (any more)")
+    return EngineError(f"{method} on {name!r}: {type(error).__name__}: {error}")
+
+
+def _retry_after(error: UnexpectedResponse) -> float | None:
+    """Read the header in its form in seconds (RFC 9110, 10.2.3)."""
+    stated = error.headers.get("retry-after", "") if error.headers else ""
+    return float(stated) if stated.isdecimal() else None
+
+
+def _from_grpc(error: Any, method: str, name: object) -> Exception:
+    code, details = error.code().name, error.details()
+    if code in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"):
+        return EngineUnavailable(f"{method} on {name!r}: Qdrant did not answer ({details}). Is the server running?")
+    if code == "NOT_FOUND":
+        return CollectionNotFound(f"collection {name!r} does not exist: {details}")
+    return EngineError(f"{method} on {name!r}: Qdrant answered {code}: {details}")
+
+
+def _wire(client: QdrantClient | AsyncQdrantClient) -> Wire:
+    if is_local(client):
+        return _IN_PROCESS
+    return _GRPC if client.init_options.get("prefer_grpc") else _REST
+
+
+def _lock_of(client: QdrantClient) -> threading.RLock:
+    with _making_a_lock:
+        return _local_locks.setdefault(client._client, threading.RLock())
+
+
+def _query_as_lists(query: Any) -> Any:
+    if isinstance(query, np.ndarray):
+        return query.tolist()
+    if isinstance(query, models.NearestQuery):
+        return models.NearestQuery(nearest=_query_as_lists(query.nearest), mmr=query.mmr)
+    return query
+
+
+def _named(point: Any) -> Any:
+    """Local mode takes an array only under a name; the unnamed vector's is empty."""
+    if isinstance(point, models.PointStruct) and isinstance(point.vector, np.ndarray):
+        return point.model_copy(update={"vector": {UNNAMED_VECTOR: point.vector}})
+    return point
+
+
+def _as_lists(point: Any) -> Any:
+    if not isinstance(point, models.PointStruct):  # an id
+        return point
+    vector = point.vector
+    if isinstance(vector, Mapping):
+        lists: Any = {name: np.asarray(array).tolist() for name, array in vector.items()}
+    else:
+        lists = np.asarray(vector).tolist()
+    return models.PointStruct.model_construct(id=point.id, vector=lists, payload=point.payload)

@@ -1,0 +1,279 @@
+"""How documents get into a collection: checked, encoded and uploaded side by side, what is stored left alone.
+
+No I/O: `add` is an operation as those of `operations.py`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Literal, TypeAlias
+
+from qdrant_client import models
+
+from colbert_qdrant.collection import points
+from colbert_qdrant.collection.operations import Call, FinishEncoding, Operation, Pause, RecordId, StartEncoding
+from colbert_qdrant.collection.points import NewRecord, PointId, Wire
+from colbert_qdrant.collection.schema import Layout
+from colbert_qdrant.errors import ColbertQdrantError, EngineUnavailable, InvalidInput
+
+OnError: TypeAlias = Literal["raise", "skip"]
+
+WINDOW = 128
+"""Texts that are looked up, encoded and uploaded together. Two windows are in memory: one is encoded while the one
+before it is uploaded."""
+
+ATTEMPTS = 6
+"""Tries of a request that fails for a passing reason, before `add` gives up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A record that was left out.
+
+    Parameters
+    ----------
+    position
+        Of its text among the texts, from 0.
+    id
+        The id that was given for it, if one was.
+    reason
+        What is wrong with it.
+    """
+
+    position: int
+    id: RecordId | None
+    reason: str
+
+
+@dataclass(slots=True)
+class AddReport:
+    """What became of the records given to `add`.
+
+    Parameters
+    ----------
+    ids
+        Of all that are stored now, in the order of the texts.
+    added, updated, unchanged
+        How many were new, replaced another or its metadata, or were there already and cost no more than a look-up.
+    encoded
+        How many texts were encoded.
+    failed
+        Those left out, with ``on_error="skip"``.
+    """
+
+    ids: list[str] = field(default_factory=list, repr=False)
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    encoded: int = 0
+    failed: list[Failure] = field(default_factory=list)
+
+    @property
+    def stored(self) -> int:
+        """How many records are in the collection now."""
+        return self.added + self.updated + self.unchanged
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What to add, in columns; see `MultivectorCollection.add`."""
+
+    texts: Iterable[str]
+    metadatas: Iterable[Mapping[str, Any] | None] | None = None
+    ids: Iterable[RecordId | None] | None = None
+    extras: Iterable[Mapping[str, Any]] | None = None
+    encoded_as: Iterable[str] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a string, whose characters would be taken for texts."""
+        if isinstance(self.texts, str | bytes | bytearray) or not isinstance(self.texts, Iterable):
+            raise InvalidInput(f"texts is {type(self.texts).__name__}; give an iterable of strings, such as [text]")
+
+
+Payload: TypeAlias = dict[str, Any]
+
+
+@dataclass(slots=True)
+class _Upload:
+    """Points that wait for the next window's encoding to start, and which of them replace others."""
+
+    points: list[models.PointStruct] = field(default_factory=list)
+    known: set[PointId] = field(default_factory=set)
+
+
+def add(
+    layout: Layout,
+    settings: Mapping[str, Any],
+    wire: Wire,
+    source: Source,
+    *,
+    on_error: OnError = "raise",
+    progress: Callable[[AddReport], None] | None = None,
+) -> Operation[AddReport]:
+    """Store records; see `MultivectorCollection.add`."""
+    report = AddReport()
+    records = check_records(source, report, on_error)
+    if isinstance(source.texts, Sequence):
+        records = iter(list(records))  # what is known in full is checked in full before anything is written
+    try:
+        waiting = _Upload()
+        while window := list(islice(records, WINDOW)):
+            stored = yield from _look_up(layout, window)
+            changed = yield from _settle_unchanged(layout, settings, window, stored, report)
+            job = yield StartEncoding([record.encoded_as for record, _ in changed])
+            yield from _upload(layout, wire, waiting, report)
+            vectors = yield FinishEncoding(job)
+            waiting = _Upload(_to_points(layout, changed, vectors, report, on_error), set(stored))
+            if progress is not None:
+                progress(report)
+        yield from _upload(layout, wire, waiting, report)
+        if progress is not None:
+            progress(report)
+    except ColbertQdrantError as error:
+        error.add_note(f"{report.stored} texts were stored before; what is stored is not encoded again in a second run")
+        raise
+    return report
+
+
+def check_records(source: Source, report: AddReport, on_error: OnError) -> Iterator[NewRecord]:
+    """Bring the columns together, each record checked.
+
+    Raises
+    ------
+    InvalidInput
+        A column is shorter or longer than the texts; with ``on_error="raise"`` also a record that can't be stored,
+        or an id that stands twice.
+    """
+    absent = object()
+    columns = {
+        name: iter(column)
+        for name, column in (
+            ("metadatas", source.metadatas),
+            ("ids", source.ids),
+            ("extras", source.extras),
+            ("encoded_as", source.encoded_as),
+        )
+        if column is not None
+    }
+    seen: set[PointId] = set()
+    position = -1
+    for position, text in enumerate(source.texts):
+        values: dict[str, Any] = {name: next(column, absent) for name, column in columns.items()}
+        for name, value in values.items():
+            if value is absent:
+                raise InvalidInput(f"{name} ends after {position}, texts goes on: give one for each text")
+        record_id = values.get("ids")
+        try:
+            record = points.check_record(
+                position,
+                text,
+                values.get("metadatas"),
+                record_id,
+                values.get("extras"),
+                values.get("encoded_as"),
+            )
+            qdrant_id = points.point_id(record.id)
+            if qdrant_id in seen:
+                if record_id is None:  # the same text with the same metadata is the same record
+                    report.ids.append(record.id)
+                    continue
+                raise InvalidInput(f"id {record_id!r} stands twice in this call, again at position {position}")
+        except InvalidInput as error:
+            if on_error == "raise":
+                raise
+            report.failed.append(Failure(position, record_id, str(error)))
+            continue
+        seen.add(qdrant_id)
+        report.ids.append(record.id)
+        yield record
+    for name, column in columns.items():
+        if next(column, absent) is not absent:
+            raise InvalidInput(f"{name} goes on after the {position + 1} texts: give one for each text")
+
+
+def patient(call: Call) -> Operation[Any]:
+    """Carry out a call, again where it fails for a reason that may pass: exponential back-off with full jitter.
+
+    References
+    ----------
+    https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/
+    """
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return (yield call)
+        except EngineUnavailable as error:
+            if attempt == ATTEMPTS:
+                error.add_note(f"tried {ATTEMPTS} times")
+                raise
+            wait = error.retry_after
+        yield Pause(wait if wait is not None else random.uniform(0, min(30.0, 0.5 * 2**attempt)))
+    raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _look_up(layout: Layout, window: Sequence[NewRecord]) -> Operation[dict[PointId, Payload]]:
+    """Fetch the payloads of those records that are stored."""
+    ids = [points.point_id(record.id) for record in window]
+    arguments = {"collection_name": layout.name, "ids": ids, "with_payload": True, "with_vectors": False}
+    found = yield from patient(Call("retrieve", arguments))
+    return {point.id: point.payload or {} for point in found}
+
+
+def _settle_unchanged(
+    layout: Layout,
+    settings: Mapping[str, Any],
+    window: Sequence[NewRecord],
+    stored: Mapping[PointId, Payload],
+    report: AddReport,
+) -> Operation[list[tuple[NewRecord, Payload]]]:
+    """Deal with the records whose vectors are stored already; returns the others with their payloads."""
+    changed = []
+    for record in window:
+        payload = points.to_payload(record, layout, settings)
+        before = stored.get(points.point_id(record.id), {})
+        if before.get(points.HASH_KEY) != payload[points.HASH_KEY]:
+            changed.append((record, payload))
+        elif all(key in before and before[key] == value for key, value in payload.items()):
+            report.unchanged += 1
+        else:
+            arguments = {
+                "collection_name": layout.name,
+                "payload": payload,
+                "points": [points.point_id(record.id)],
+                "wait": True,
+            }
+            yield from patient(Call("set_payload", arguments))
+            report.updated += 1
+    return changed
+
+
+def _to_points(
+    layout: Layout,
+    records: Sequence[tuple[NewRecord, Payload]],
+    vectors: Sequence[Any],
+    report: AddReport,
+    on_error: OnError,
+) -> list[models.PointStruct]:
+    ready = []
+    for (record, payload), encoded in zip(records, vectors, strict=True):
+        try:
+            checked = points.check_multivector(encoded, layout.dim, f"text {record.position} (id {record.id!r})")
+        except InvalidInput as error:
+            if on_error == "raise":
+                raise
+            report.ids = [stored for stored in report.ids if stored != record.id]
+            report.failed.append(Failure(record.position, record.id, str(error)))
+            continue
+        report.encoded += 1
+        ready.append(points.to_point(record, payload, checked, layout))
+    return ready
+
+
+def _upload(layout: Layout, wire: Wire, waiting: _Upload, report: AddReport) -> Operation[None]:
+    for request in points.cut_by_bytes(waiting.points, wire):
+        yield from patient(Call("upsert", {"collection_name": layout.name, "points": request, "wait": True}))
+        replaced = sum(point.id in waiting.known for point in request)
+        report.updated += replaced
+        report.added += len(request) - replaced

@@ -1,0 +1,271 @@
+"""What each operation of a collection asks for, step by step. No I/O: `sync.py` and `aio.py` carry the steps out.
+
+An operation is a generator: it yields a `Step`, is sent what came of it, and returns the operation's answer. So a
+decision is written once, for blocking and for asynchronous callers alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+from uuid import UUID
+
+from qdrant_client import models
+
+from colbert_qdrant.checks import check_text
+from colbert_qdrant.collection import points, schema
+from colbert_qdrant.collection.points import Hit, PointId, Record
+from colbert_qdrant.collection.schema import Layout
+from colbert_qdrant.errors import EngineError, InvalidInput
+from colbert_qdrant.types import Multivector
+
+T = TypeVar("T")
+
+Query: TypeAlias = str | Multivector
+RecordId: TypeAlias = str | int | UUID
+
+SCROLL_PAGE = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request to the engine: a method of ``QdrantClient`` and its arguments."""
+
+    method: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class EncodeQueries:
+    """Texts to encode as queries; a list of multivectors comes back."""
+
+    texts: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class StartEncoding:
+    """Documents to encode while other steps go on; a job comes back."""
+
+    texts: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class FinishEncoding:
+    """A job to wait for; its list of multivectors comes back."""
+
+    job: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Time to let pass, in seconds."""
+
+    seconds: float
+
+
+Step: TypeAlias = Call | EncodeQueries | StartEncoding | FinishEncoding | Pause
+Operation: TypeAlias = Generator[Step, Any, T]
+
+
+def open_collection(layout: Layout, settings: Mapping[str, Any]) -> Operation[Layout]:
+    """Attach to the collection, or create it; returns where things are in it."""
+    name = {"collection_name": layout.name}
+    if not (yield Call("collection_exists", name)):
+        try:
+            yield Call("create_collection", schema.creation(layout, settings))
+        except EngineError:  # somebody else may have been faster
+            if not (yield Call("collection_exists", name)):
+                raise
+    info = yield Call("get_collection", name)
+    return schema.attach(layout, info, settings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchOptions:
+    """How to search.
+
+    Parameters
+    ----------
+    limit
+        Most hits to return.
+    filter
+        Only records that pass it are searched.
+    offset
+        Hits to skip.
+    score_threshold
+        Lowest MaxSim of a hit.
+    with_vectors
+        Return each hit's token vectors.
+    search_params
+        Qdrant's own, such as ``exact`` and ``quantization``.
+    mmr
+        Maximal marginal relevance: trade relevance for diversity.
+    consistency
+        Read consistency of a cluster.
+    """
+
+    limit: int = 10
+    filter: models.Filter | None = None
+    offset: int = 0
+    score_threshold: float | None = None
+    with_vectors: bool = False
+    search_params: models.SearchParams | None = None
+    mmr: models.Mmr | None = None
+    consistency: models.ReadConsistencyType | int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what Qdrant would answer with an error, or worse, not."""
+        if self.limit < 1:
+            raise InvalidInput(f"limit={self.limit}: ask for at least 1 hit")
+        if self.offset < 0:
+            raise InvalidInput(f"offset={self.offset}: give 0 or more")
+        check_filter(self.filter)
+
+
+def search(layout: Layout, query: Query, options: SearchOptions) -> Operation[list[Hit]]:
+    """Find the records with the highest MaxSim."""
+    [vectors] = yield from _encoded(layout, [query])
+    arguments: dict[str, Any] = {
+        "collection_name": layout.name,
+        "query": models.NearestQuery.model_construct(nearest=vectors, mmr=options.mmr) if options.mmr else vectors,
+        "using": layout.using,
+        "query_filter": options.filter,
+        "search_params": options.search_params,
+        "limit": options.limit,
+        "offset": options.offset or None,
+        "score_threshold": options.score_threshold,
+        "with_payload": True,
+        "with_vectors": _with_vectors(layout, options.with_vectors),
+    }
+    if options.consistency is not None:
+        arguments["consistency"] = options.consistency
+    response = yield Call("query_points", arguments)
+    return [points.to_hit(point, layout) for point in response.points]
+
+
+def search_batch(layout: Layout, queries: Sequence[Query], options: SearchOptions) -> Operation[list[list[Hit]]]:
+    """Answer several queries: encoded together, asked in one request."""
+    if not queries:
+        return []
+    encoded = yield from _encoded(layout, queries)
+    requests = [
+        models.QueryRequest.model_construct(
+            query=models.NearestQuery.model_construct(nearest=vectors, mmr=options.mmr),
+            using=layout.using,
+            filter=options.filter,
+            params=options.search_params,
+            limit=options.limit,
+            offset=options.offset or None,
+            score_threshold=options.score_threshold,
+            with_payload=True,
+            with_vector=_with_vectors(layout, options.with_vectors),
+        )
+        for vectors in encoded
+    ]
+    arguments: dict[str, Any] = {"collection_name": layout.name, "requests": requests}
+    if options.consistency is not None:
+        arguments["consistency"] = options.consistency
+    responses = yield Call("query_batch_points", arguments)
+    return [[points.to_hit(point, layout) for point in response.points] for response in responses]
+
+
+def score(layout: Layout, query: Query, ids: Sequence[RecordId]) -> Operation[dict[str, float]]:
+    """Score stored records against a query where they lie; ids that are not stored are left out."""
+    if not ids:
+        return {}
+    wanted = {points.point_id(record_id): points.id_text(record_id) for record_id in ids}
+    [vectors] = yield from _encoded(layout, [query])
+    arguments = {
+        "collection_name": layout.name,
+        "query": vectors,
+        "using": layout.using,
+        "query_filter": has_id(wanted),
+        "search_params": models.SearchParams(exact=True),
+        "limit": len(wanted),
+        "with_payload": False,
+    }
+    response = yield Call("query_points", arguments)
+    return {wanted[point.id]: float(point.score) for point in response.points}
+
+
+def get(layout: Layout, ids: Sequence[RecordId], *, with_vectors: bool) -> Operation[list[Record]]:
+    """Fetch records in the order of their ids; ids that are not stored are left out."""
+    wanted = [points.point_id(record_id) for record_id in ids]
+    if not wanted:
+        return []
+    arguments = {
+        "collection_name": layout.name,
+        "ids": list(dict.fromkeys(wanted)),
+        "with_payload": True,
+        "with_vectors": _with_vectors(layout, with_vectors),
+    }
+    found = {point.id: point for point in (yield Call("retrieve", arguments))}
+    return [points.to_record(found[qdrant_id], layout) for qdrant_id in wanted if qdrant_id in found]
+
+
+def delete(layout: Layout, ids: Iterable[RecordId] | None, filter: models.Filter | None) -> Operation[None]:
+    """Delete records by id, by filter, or those of the ids that pass the filter."""
+    check_filter(filter)
+    if ids is None:
+        if filter is None:
+            raise InvalidInput("delete needs ids or a filter; to empty a collection delete with models.Filter()")
+        selector: models.PointsSelector = models.FilterSelector(filter=filter)
+    else:
+        wanted = [points.point_id(record_id) for record_id in ids]
+        if not wanted:
+            return
+        selector = (
+            models.PointIdsList(points=wanted)
+            if filter is None
+            else models.FilterSelector(filter=models.Filter(must=[has_id(wanted), filter]))
+        )
+    yield Call("delete", {"collection_name": layout.name, "points_selector": selector, "wait": True})
+
+
+def count(layout: Layout, filter: models.Filter | None) -> Operation[int]:
+    """Count the records that pass a filter, exactly."""
+    check_filter(filter)
+    result = yield Call("count", {"collection_name": layout.name, "count_filter": filter, "exact": True})
+    return int(result.count)
+
+
+def scroll_page(
+    layout: Layout, filter: models.Filter | None, offset: Any, *, with_vectors: bool
+) -> Operation[tuple[list[Record], Any]]:
+    """Fetch a page of all records and the offset of the next one, ``None`` behind the last."""
+    arguments = {
+        "collection_name": layout.name,
+        "scroll_filter": filter,
+        "limit": SCROLL_PAGE,
+        "offset": offset,
+        "with_payload": True,
+        "with_vectors": _with_vectors(layout, with_vectors),
+    }
+    found, following = yield Call("scroll", arguments)
+    return [points.to_record(point, layout) for point in found], following
+
+
+def check_filter(filter: object) -> None:
+    """Refuse what is not a Qdrant filter; a dict would be dropped or misread further down."""
+    if filter is not None and not isinstance(filter, models.Filter):
+        raise InvalidInput(f"filter is a {type(filter).__name__}; give a qdrant_client.models.Filter")
+
+
+def has_id(ids: Iterable[PointId]) -> models.Filter:
+    """Return the filter that only these points pass."""
+    return models.Filter(must=[models.HasIdCondition(has_id=list(ids))])
+
+
+def _encoded(layout: Layout, queries: Sequence[Query]) -> Operation[list[Multivector]]:
+    """Encode those queries that are texts, all in one step; check those that are vectors."""
+    texts = [check_text(query, "query") for query in queries if isinstance(query, str)]
+    fresh: Iterator[Any] = iter((yield EncodeQueries(texts))) if texts else iter(())
+    return [
+        points.check_multivector(next(fresh) if isinstance(query, str) else query, layout.dim, "query")
+        for query in queries
+    ]
+
+
+def _with_vectors(layout: Layout, wanted: bool) -> bool | list[str]:
+    return [layout.vector_name] if wanted and layout.vector_name else wanted

@@ -1,0 +1,315 @@
+"""A record and the Qdrant point that holds it: ids, payload layout, sizes and limits. No I/O."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+from qdrant_client import models
+
+from colbert_qdrant.checks import check_text
+from colbert_qdrant.collection.schema import Layout
+from colbert_qdrant.errors import InvalidInput, PointTooLarge
+from colbert_qdrant.types import Multivector
+
+ID_KEY = "_id"
+HASH_KEY = "_hash"
+
+MAX_ELEMENTS = 1_048_576
+"""Qdrant refuses a point whose multivector has this many numbers or more. https://github.com/qdrant/qdrant/pull/4478"""
+
+PointId: TypeAlias = int | str | uuid.UUID
+"""What ``qdrant_client`` takes for an id; ours are never a `uuid.UUID`."""
+
+_ID_NAMESPACE = uuid.UUID("6d8d8b1e-8a64-5c0b-9d0c-6f1f1f6c0b5e")
+_MAX_INT_ID = 2**64
+_MAX_PAYLOAD_INT = 2**63
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What a collection holds under an id.
+
+    Parameters
+    ----------
+    id
+        The caller's id.
+    text
+        The text; empty where the payload has none under the content key.
+    metadata
+        The caller's metadata, as it was given.
+    payload
+        The whole payload of the point, our own keys included.
+    vectors
+        ``(tokens, dim)`` float32, when they were asked for.
+    """
+
+    id: str
+    text: str
+    metadata: dict[str, Any]
+    payload: Mapping[str, Any] = field(repr=False)
+    vectors: Multivector | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit(Record):
+    """A record that a search found.
+
+    Parameters
+    ----------
+    score
+        MaxSim: for each query vector the similarity of the best document vector, summed.
+    """
+
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """What an engine's transport takes.
+
+    Parameters
+    ----------
+    bytes_per_float
+        What a number of a vector costs in a request.
+    request_bytes
+        The largest request, with room to spare.
+    """
+
+    bytes_per_float: float
+    request_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewRecord:
+    """A record on its way in, checked; `position` is its text's place among the texts."""
+
+    position: int
+    id: str
+    text: str
+    encoded_as: str
+    metadata: dict[str, Any]
+    extra: Mapping[str, Any]
+
+
+def point_id(record_id: str | int | uuid.UUID) -> PointId:
+    """Return the id Qdrant knows a record by.
+
+    A canonical UUID stays as it is, a canonical unsigned 64-bit integer becomes an int, any other string becomes a
+    UUID of version 5 derived from it (RFC 9562). Qdrant takes no other ids.
+
+    Raises
+    ------
+    InvalidInput
+        An empty string, a negative number, or something that is no id at all.
+    """
+    text = id_text(record_id)
+    if text.isdecimal() and text.isascii() and text == str(int(text)) and int(text) < _MAX_INT_ID:
+        return int(text)
+    return text if _is_canonical_uuid(text) else str(uuid.uuid5(_ID_NAMESPACE, text))
+
+
+def id_text(record_id: object) -> str:
+    """Return an id as the string that the caller gets back."""
+    if isinstance(record_id, bool) or not isinstance(record_id, str | int | uuid.UUID) or record_id == "":
+        raise InvalidInput(f"id {record_id!r}: give a non-empty string, an integer or a UUID")
+    text = str(record_id)
+    check_text(text, "id")
+    if isinstance(record_id, int) and not 0 <= record_id < _MAX_INT_ID:
+        raise InvalidInput(f"id {record_id}: Qdrant's integer ids are unsigned 64-bit; give it as a string")
+    return text
+
+
+def content_id(text: str, metadata: Mapping[str, Any]) -> str:
+    """Derive an id from what a record holds, so that adding the same record again replaces it."""
+    return str(uuid.uuid5(_ID_NAMESPACE, json.dumps([text, metadata], sort_keys=True, ensure_ascii=False)))
+
+
+def fingerprint(text: str, settings: Mapping[str, Any]) -> str:
+    """Return a hash of all that a record's vectors depend on."""
+    content = json.dumps([text, settings], sort_keys=True, ensure_ascii=False)
+    return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
+
+
+def check_record(position: int, text: Any, metadata: Any, record_id: Any, extra: Any, encoded_as: Any) -> NewRecord:
+    """Return a record as it will be stored.
+
+    Raises
+    ------
+    InvalidInput
+        Says what of the record can't be stored, and why.
+    """
+    check_text(text, f"text {position}")
+    checked = check_metadata(metadata, f"metadata {position}")
+    return NewRecord(
+        position=position,
+        id=content_id(text, checked) if record_id is None else id_text(record_id),
+        text=text,
+        encoded_as=text if encoded_as is None else check_text(encoded_as, f"encoded_as {position}"),
+        metadata=checked,
+        extra=_check_extra(extra, f"extra {position}"),
+    )
+
+
+def _check_extra(extra: Any, what: str) -> dict[str, Any]:
+    checked = check_metadata(extra, what)
+    reserved = [key for key in checked if key in (ID_KEY, HASH_KEY) or not key.startswith("_")]
+    if reserved:
+        raise InvalidInput(
+            f"{what} has the key {reserved[0]!r}; it may hold keys with a leading underscore, but not our own"
+        )
+    return checked
+
+
+def check_metadata(metadata: Mapping[str, Any] | None, what: str = "metadata") -> dict[str, Any]:
+    """Return a copy of metadata that is JSON, tuples as lists, so that every engine gives back what was given.
+
+    Raises
+    ------
+    InvalidInput
+        Names the path of the value that JSON (or Qdrant's 64-bit integers) can't hold.
+    """
+    if metadata is None:
+        return {}
+    if not isinstance(metadata, Mapping):
+        raise InvalidInput(f"{what} is a {type(metadata).__name__}, not a mapping of names to JSON values")
+    copied: dict[str, Any] = _json_value(metadata, what)
+    return copied
+
+
+def _json_value(value: Any, path: str) -> Any:
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return check_text(value, path)
+    if isinstance(value, int) and -_MAX_PAYLOAD_INT <= value < _MAX_PAYLOAD_INT:
+        return int(value)
+    if isinstance(value, float) and math.isfinite(value):
+        return float(value)
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {check_text(key, path): _json_value(item, f"{path}.{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json_value(item, f"{path}[{position}]") for position, item in enumerate(value)]
+    raise InvalidInput(
+        f"{path} is {value!r:.60} of type {type(value).__name__}, which JSON can't hold: store a string, a number of "
+        "at most 64 bits, a boolean, None, or lists and dicts (with string keys) of these"
+    )
+
+
+def check_multivector(vectors: Any, dim: int, what: str) -> Multivector:
+    """Return token vectors as ``(tokens, dim)`` float32.
+
+    Raises
+    ------
+    InvalidInput
+        Another shape or dimension, no rows, or a value that is not finite.
+    PointTooLarge
+        More numbers than Qdrant takes for one point.
+    """
+    try:
+        array: Multivector = np.asarray(vectors, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"{what}: token vectors must be a (tokens, {dim}) array of numbers ({error})") from None
+    if array.ndim != 2 or array.shape[1] != dim or not len(array):
+        raise InvalidInput(f"{what}: token vectors have shape {array.shape}, the collection takes (tokens, {dim})")
+    if not np.isfinite(array).all():
+        row = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
+        raise InvalidInput(f"{what}: vector {row} has a value that is NaN or infinite; the model gave no usable output")
+    if array.size >= MAX_ELEMENTS:
+        raise PointTooLarge(
+            f"{what}: {len(array)} vectors of {dim} numbers are {array.size:,}, Qdrant takes fewer than "
+            f"{MAX_ELEMENTS:,} for one point: split the text into parts of at most {(MAX_ELEMENTS - 1) // dim} tokens"
+        )
+    return array
+
+
+def to_payload(record: NewRecord, layout: Layout, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the payload that holds all of a record but its vectors."""
+    return {
+        **record.extra,
+        layout.content_key: record.text,
+        layout.metadata_key: record.metadata,
+        ID_KEY: record.id,
+        HASH_KEY: fingerprint(record.encoded_as, settings),
+    }
+
+
+def to_point(record: NewRecord, payload: Mapping[str, Any], vectors: Multivector, layout: Layout) -> models.PointStruct:
+    """Return the point that holds a record. Its vectors stay an array; an engine's wire format is the engine's."""
+    # model_construct: validating thousands of floats one by one takes longer than encoding the text did.
+    return models.PointStruct.model_construct(
+        id=point_id(record.id),
+        vector={layout.vector_name: vectors} if layout.vector_name else vectors,
+        payload=payload,
+    )
+
+
+def to_record(point: models.Record | models.ScoredPoint, layout: Layout) -> Record:
+    """Return what a point of the collection says, whether we wrote it or somebody by hand."""
+    payload = point.payload or {}
+    if layout.metadata_key in payload or ID_KEY in payload:
+        metadata = payload.get(layout.metadata_key) or {}
+    else:  # a payload without our keys is metadata from top to bottom
+        metadata = {key: value for key, value in payload.items() if key != layout.content_key}
+    text = payload.get(layout.content_key)
+    return Record(
+        id=str(payload.get(ID_KEY, point.id)),
+        text=text if isinstance(text, str) else "",
+        metadata=dict(metadata) if isinstance(metadata, Mapping) else {},
+        payload=payload,
+        vectors=_vectors(point.vector, layout),
+    )
+
+
+def to_hit(point: models.ScoredPoint, layout: Layout) -> Hit:
+    """Return a search's answer as a `Hit`."""
+    record = to_record(point, layout)
+    return Hit(
+        id=record.id,
+        text=record.text,
+        metadata=record.metadata,
+        payload=record.payload,
+        vectors=record.vectors,
+        score=float(point.score),
+    )
+
+
+def _vectors(vector: Any, layout: Layout) -> Multivector | None:
+    if isinstance(vector, Mapping):
+        vector = vector.get(layout.vector_name)
+    return None if vector is None or len(vector) == 0 else np.asarray(vector, dtype=np.float32)
+
+
+def cut_by_bytes(points: Sequence[models.PointStruct], wire: Wire) -> Iterator[list[models.PointStruct]]:
+    """Cut points into requests that fit the wire (of one point at least)."""
+    request: list[models.PointStruct] = []
+    size = 0.0
+    for point in points:
+        cost = point_bytes(point, wire.bytes_per_float)
+        if request and size + cost > wire.request_bytes:
+            yield request
+            request, size = [], 0.0
+        request.append(point)
+        size += cost
+    if request:
+        yield request
+
+
+def point_bytes(point: models.PointStruct, bytes_per_float: float) -> float:
+    """Estimate what a point weighs in a request."""
+    vectors = point.vector.values() if isinstance(point.vector, Mapping) else [point.vector]
+    floats = sum(np.asarray(vector).size for vector in vectors)
+    return floats * bytes_per_float + len(json.dumps(point.payload)) + 100  # JSON escapes all but ASCII: an upper bound
+
+
+def _is_canonical_uuid(text: str) -> bool:
+    try:
+        return len(text) == 36 and str(uuid.UUID(text)) == text
+    except ValueError:
+        return False

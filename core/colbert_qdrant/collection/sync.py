@@ -1,0 +1,300 @@
+"""MultivectorCollection: documents as token vectors in Qdrant, for callers that wait."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar, assert_never
+
+from qdrant_client import models
+
+from colbert_qdrant._once import once
+from colbert_qdrant.collection import ingest, operations
+from colbert_qdrant.collection.engines import Place, connect
+from colbert_qdrant.collection.ingest import AddReport, OnError, Source
+from colbert_qdrant.collection.operations import (
+    Call,
+    EncodeQueries,
+    FinishEncoding,
+    Operation,
+    Pause,
+    Query,
+    RecordId,
+    SearchOptions,
+    StartEncoding,
+    Step,
+)
+from colbert_qdrant.collection.points import Hit, Record
+from colbert_qdrant.collection.progress import progress_bar
+from colbert_qdrant.collection.schema import DEFAULT_VECTOR, Layout
+from colbert_qdrant.embedders import as_embedder, embedder_dim, embedder_settings
+from colbert_qdrant.types import Embedder
+
+if TYPE_CHECKING:
+    from qdrant_client import QdrantClient
+
+    from colbert_qdrant.collection.aio import AsyncMultivectorCollection
+
+T = TypeVar("T")
+
+
+class MultivectorCollection:
+    """A Qdrant collection of documents, each stored as one vector a token and found by MaxSim.
+
+    The collection is created when it is missing. One that exists is attached to when it fits, also when it was
+    made by hand with an unnamed multivector and a payload of its own.
+
+    Parameters
+    ----------
+    name
+        Of the collection.
+    embedder
+        A `ColbertEmbedder`, the name of a model, or any `Embedder`.
+    client, url, path, location, api_key, prefer_grpc, timeout
+        Where the collection lives; see `Place`. By default in memory.
+    vector_name
+        Of the multivector; ``""``: the unnamed one.
+    content_key, metadata_key
+        Payload keys of the text and of the metadata.
+
+    Raises
+    ------
+    CollectionMismatch
+        The collection was made for other vectors or by another model.
+    EngineUnavailable
+        The server does not answer.
+
+    Notes
+    -----
+    Scores are MaxSim over cosine: for each query vector the similarity of the best document vector, summed, so at
+    most the number of query vectors. https://qdrant.tech/documentation/concepts/vectors/#multivectors
+
+    Examples
+    --------
+    >>> with MultivectorCollection("movies", "all-MiniLM-L6-v2-int8") as movies:
+    ...     movies.add(["A soldier relives the same day.", "Toys are left at a day-care center."])
+    ...     [hit] = movies.search("time loop", limit=1)
+    ...     hit.text
+    AddReport(added=2, updated=0, unchanged=0, encoded=2, failed=[])
+    'A soldier relives the same day.'
+    """
+
+    def __init__(
+        self,
+        name: str,
+        embedder: Embedder | str,
+        *,
+        client: QdrantClient | None = None,
+        url: str | None = None,
+        path: str | os.PathLike[str] | None = None,
+        location: str | None = None,
+        api_key: str | None = None,
+        prefer_grpc: bool = False,
+        timeout: int | None = None,
+        vector_name: str = DEFAULT_VECTOR,
+        content_key: str = "page_content",
+        metadata_key: str = "metadata",
+    ) -> None:
+        self.place = Place(
+            client=client,
+            url=url,
+            path=path,
+            location=location,
+            api_key=api_key,
+            prefer_grpc=prefer_grpc,
+            timeout=timeout,
+        )
+        self.embedder = as_embedder(embedder)
+        self.settings = embedder_settings(self.embedder)
+        wanted = Layout(name, vector_name, content_key, metadata_key, embedder_dim(self.embedder))
+        self.engine = connect(self.place)
+        try:
+            self.layout = self._run(operations.open_collection(wanted, self.settings))
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def name(self) -> str:
+        """The collection's name."""
+        return self.layout.name
+
+    def add(
+        self,
+        texts: Iterable[str],
+        metadatas: Iterable[Mapping[str, Any] | None] | None = None,
+        ids: Iterable[RecordId | None] | None = None,
+        *,
+        extras: Iterable[Mapping[str, Any]] | None = None,
+        encoded_as: Iterable[str] | None = None,
+        on_error: OnError = "raise",
+        show_progress: bool | None = None,
+        progress: Callable[[AddReport], None] | None = None,
+    ) -> AddReport:
+        """Encode and store documents; one whose id is stored already replaces it.
+
+        What is stored with the same text and the same model is looked up, not encoded again: adding a corpus twice
+        costs a look-up, and a run that was stopped is finished by running it again. Encoding and upload overlap;
+        uploads are cut by bytes and, where the server fails for a passing reason, repeated with growing pauses.
+
+        Parameters
+        ----------
+        texts
+            Any iterable. A sequence is checked in full before anything is written; of another iterable, what comes
+            before the bad item may be stored.
+        metadatas
+            One mapping of JSON values a text, or ``None``.
+        ids
+            One a text: any string, an integer or a UUID. Without one the id is derived from text and metadata, so
+            that adding the same again changes nothing.
+        extras
+            Further payload keys a text, each with a leading underscore, beside text and metadata.
+        encoded_as
+            What to encode for each text where that is not the text itself, such as the text under its title.
+        on_error
+            ``"skip"``: leave out records that can't be stored and report them; ``"raise"``: stop at the first.
+        show_progress
+            A bar with texts/s and the time left; ``None``: where a terminal is attached.
+        progress
+            Called with the running report after each window of texts.
+
+        Raises
+        ------
+        InvalidInput
+            Says which text, metadata or id is wrong and why.
+        PointTooLarge
+            A text has more token vectors than Qdrant takes for one point.
+        EngineUnavailable
+            The server failed for longer than the retries last.
+        """
+        source = Source(texts=texts, metadatas=metadatas, ids=ids, extras=extras, encoded_as=encoded_as)
+        with progress_bar(texts, show=show_progress, also=progress) as advance:
+            return self._run(
+                ingest.add(self.layout, self.settings, self.engine.wire, source, on_error=on_error, progress=advance)
+            )
+
+    def search(
+        self,
+        query: Query,
+        limit: int = 10,
+        *,
+        filter: models.Filter | None = None,
+        offset: int = 0,
+        score_threshold: float | None = None,
+        with_vectors: bool = False,
+        search_params: models.SearchParams | None = None,
+        mmr: models.Mmr | None = None,
+        consistency: models.ReadConsistencyType | int | None = None,
+    ) -> list[Hit]:
+        """Find the documents with the highest MaxSim, the best first.
+
+        Parameters
+        ----------
+        query
+            A text, or its ``(tokens, dim)`` multivector.
+        limit, filter, offset, score_threshold, with_vectors, search_params, mmr, consistency
+            See `SearchOptions`.
+        """
+        options = SearchOptions(
+            limit=limit,
+            filter=filter,
+            offset=offset,
+            score_threshold=score_threshold,
+            with_vectors=with_vectors,
+            search_params=search_params,
+            mmr=mmr,
+            consistency=consistency,
+        )
+        return self._run(operations.search(self.layout, query, options))
+
+    def search_batch(
+        self, queries: Sequence[Query], limit: int = 10, *, filter: models.Filter | None = None
+    ) -> list[list[Hit]]:
+        """Answer several queries at once: encoded together, asked in one request."""
+        return self._run(operations.search_batch(self.layout, queries, SearchOptions(limit=limit, filter=filter)))
+
+    def score(self, query: Query, ids: Sequence[RecordId]) -> dict[str, float]:
+        """Return the MaxSim of these records with a query, from their stored vectors; missing ones are left out."""
+        return self._run(operations.score(self.layout, query, ids))
+
+    def get(self, ids: Sequence[RecordId], *, with_vectors: bool = False) -> list[Record]:
+        """Return records in the order of their ids; missing ones are left out."""
+        return self._run(operations.get(self.layout, ids, with_vectors=with_vectors))
+
+    def delete(self, ids: Iterable[RecordId] | None = None, *, filter: models.Filter | None = None) -> None:
+        """Delete records by id, by filter, or those of the ids that pass the filter; missing ones are no error."""
+        self._run(operations.delete(self.layout, ids, filter))
+
+    def count(self, filter: models.Filter | None = None) -> int:
+        """Return how many records pass a filter, exactly."""
+        return self._run(operations.count(self.layout, filter))
+
+    def scroll(self, filter: models.Filter | None = None, *, with_vectors: bool = False) -> Iterator[Record]:
+        """Yield all records that pass a filter, a page at a time."""
+        operations.check_filter(filter)
+        offset = None
+        while True:
+            page, offset = self._run(operations.scroll_page(self.layout, filter, offset, with_vectors=with_vectors))
+            yield from page
+            if offset is None:
+                return
+
+    def as_async(self) -> AsyncMultivectorCollection:
+        """Return the asynchronous face of this collection: with `url` on a client of its own, else on threads."""
+        from colbert_qdrant.collection.aio import AsyncMultivectorCollection
+
+        return AsyncMultivectorCollection.of(self)
+
+    def close(self) -> None:
+        """Close the connection, unless it is the caller's own `client`."""
+        if self.place.client is None:
+            self.engine.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r}, model={self.embedder.model_name!r})"
+
+    def _run(self, operation: Operation[T]) -> T:
+        """Carry out an operation's steps."""
+        result: Any = None
+        error: Exception | None = None
+        while True:
+            try:
+                step = operation.send(result) if error is None else operation.throw(error)
+            except StopIteration as done:
+                answer: T = done.value
+                return answer
+            try:
+                result, error = self._perform(step), None
+            except Exception as caught:
+                error = caught
+
+    def _perform(self, step: Step) -> Any:
+        match step:
+            case Call(method, arguments):
+                return self.engine.call(method, arguments)
+            case EncodeQueries(texts):
+                return list(self.embedder.query_embed(texts))
+            case StartEncoding(texts):
+                return self._encoding.submit(lambda: list(self.embedder.embed(texts)))
+            case FinishEncoding(job):
+                return job.result()
+            case Pause(seconds):
+                time.sleep(seconds)
+                return None
+            case _:
+                assert_never(step)
+
+    @once
+    def _encoding(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(1, thread_name_prefix="colbert-add")
