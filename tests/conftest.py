@@ -1,0 +1,110 @@
+"""What most tests need: the offline model, a tiny ColBERT, and collections on every engine there is."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tiny_models
+from colbert_qdrant import ColbertEmbedder, MultivectorCollection
+
+OFFLINE = "all-MiniLM-L6-v2-int8"
+
+
+@pytest.fixture(scope="session")
+def offline() -> ColbertEmbedder:
+    """The model that needs no hub, loaded once."""
+    return ColbertEmbedder(OFFLINE, threads=2)
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small BERT of ColBERT's shape: markers, expansion, projection to 128, L2."""
+    return tiny_models.build_colbert(tmp_path_factory.mktemp("models") / "tiny-colbert")
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_folder: Path) -> ColbertEmbedder:
+    return ColbertEmbedder(tiny_folder, threads=2)
+
+
+class WordEmbedder:
+    """An honest small embedder: a word is a vector that depends on the word alone, so equal words score 1."""
+
+    model_name = "words"
+    dim = 16
+
+    def embed(self, documents: Any) -> Iterator[np.ndarray]:
+        return (self._encode(text) for text in ([documents] if isinstance(documents, str) else documents))
+
+    query_embed = embed
+
+    def _encode(self, text: str) -> np.ndarray:
+        rows = [np.random.RandomState(sum(map(ord, word)) % 2**32).standard_normal(self.dim) for word in text.split()]
+        vectors = np.array(rows or [np.ones(self.dim)], dtype=np.float32)
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+@pytest.fixture
+def words() -> WordEmbedder:
+    return WordEmbedder()
+
+
+def engines() -> list[Any]:
+    server = pytest.mark.skipif(not os.environ.get("QDRANT_URL"), reason="needs a Qdrant server; set QDRANT_URL")
+    return [
+        "memory",
+        pytest.param("edge"),
+        pytest.param("server", marks=[pytest.mark.server, server]),
+    ]
+
+
+@pytest.fixture(params=engines())
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
+    """Where a collection lives, as arguments: each engine in turn."""
+    if request.param == "memory":
+        from qdrant_client import QdrantClient
+
+        return {"client": QdrantClient(":memory:")}
+    if request.param == "edge":
+        pytest.importorskip("qdrant_edge")
+        return {"path": tmp_path / "edge"}
+    return {"url": os.environ["QDRANT_URL"]}
+
+
+@pytest.fixture
+def make_collection(place: dict[str, Any], words: WordEmbedder) -> Iterator[Callable[..., MultivectorCollection]]:
+    """Open a collection of a name of its own at the place; another of the same name with ``name=``."""
+    opened: list[MultivectorCollection] = []
+
+    def make(embedder: Any = words, **options: Any) -> MultivectorCollection:
+        name = options.pop("name", f"test-{uuid.uuid4().hex[:12]}")
+        opened.append(MultivectorCollection(name, embedder, **place, **options))
+        return opened[-1]
+
+    yield make
+    for collection in opened:
+        if "url" in place:
+            collection.engine.call("delete_collection", {"collection_name": collection.name})
+        collection.close()
+
+
+@pytest.fixture
+def collection(make_collection: Callable[..., MultivectorCollection]) -> MultivectorCollection:
+    return make_collection()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests that need the hub run when they are asked for, with ``-m hub``."""
+    if "hub" in config.getoption("markexpr"):
+        return
+    skip = pytest.mark.skip(reason="needs the Hugging Face hub; run with -m hub")
+    for item in items:
+        if "hub" in item.keywords:
+            item.add_marker(skip)

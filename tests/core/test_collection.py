@@ -1,0 +1,319 @@
+"""What a collection does, the same on every engine."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from qdrant_client import QdrantClient, models
+
+from colbert_qdrant import AsyncMultivectorCollection, MultivectorCollection
+from colbert_qdrant.errors import CollectionMismatch, CollectionNotFound, InvalidInput
+from conftest import WordEmbedder
+
+TEXTS = ["red apple", "green apple pie", "blue sky", "red sky at night"]
+METADATAS = [
+    {"color": "red", "size": 1},
+    {"color": "green", "size": 2, "nested": {"list": [1, "two", None, 2.5, True]}},
+    {},
+    {"color": "red", "size": 4.5},
+]
+IDS = ["0", "18446744073709551615", "11111111-2222-3333-4444-555555555555", "any string: ünïcode"]
+
+Make = Callable[..., MultivectorCollection]
+
+
+@pytest.fixture
+def fruits(collection: MultivectorCollection) -> MultivectorCollection:
+    collection.add(TEXTS, METADATAS, IDS)
+    return collection
+
+
+def color(value: str) -> models.Filter:
+    return models.Filter(must=[models.FieldCondition(key="metadata.color", match=models.MatchValue(value=value))])
+
+
+def maxsim(embedder: WordEmbedder, query: str, text: str) -> float:
+    [q], [d] = embedder.embed(query), embedder.embed(text)
+    return float((q @ d.T).max(axis=1).sum())
+
+
+def test_an_empty_collection_finds_nothing(collection: MultivectorCollection) -> None:
+    assert collection.search("anything") == []
+    assert collection.count() == 0
+    assert list(collection.scroll()) == []
+
+
+def test_a_search_returns_maxsim_best_first(fruits: MultivectorCollection, words: WordEmbedder) -> None:
+    hits = fruits.search("red apple", limit=4)
+
+    assert hits[0].id == "0"
+    scores = {hit.text: hit.score for hit in hits}
+    assert scores == pytest.approx({text: maxsim(words, "red apple", text) for text in TEXTS}, abs=1e-3)
+    assert [hit.score for hit in hits] == sorted(scores.values(), reverse=True)
+
+
+def test_ids_texts_and_metadata_come_back_exactly(fruits: MultivectorCollection) -> None:
+    records = fruits.get(IDS)
+
+    assert [record.id for record in records] == IDS
+    assert [record.text for record in records] == TEXTS
+    assert [record.metadata for record in records] == METADATAS
+
+
+def test_get_leaves_out_what_is_missing(fruits: MultivectorCollection) -> None:
+    assert [record.id for record in fruits.get([IDS[3], "missing", IDS[0]])] == [IDS[3], IDS[0]]
+    assert fruits.get([]) == []
+
+
+def test_vectors_come_back_when_asked_for(fruits: MultivectorCollection, words: WordEmbedder) -> None:
+    [hit] = fruits.search("green pie", limit=1, with_vectors=True)
+    [record] = fruits.get([hit.id], with_vectors=True)
+
+    [expected] = words.embed(hit.text)
+    assert hit.vectors is not None
+    np.testing.assert_allclose(hit.vectors, expected, atol=1e-5)
+    np.testing.assert_allclose(record.vectors, expected, atol=1e-5)
+    assert fruits.search("green pie", limit=1)[0].vectors is None
+
+
+def test_a_multivector_is_a_query_too(fruits: MultivectorCollection, words: WordEmbedder) -> None:
+    [vectors] = words.query_embed("blue sky")
+
+    assert [hit.id for hit in fruits.search(vectors, limit=2)] == [hit.id for hit in fruits.search("blue sky", limit=2)]
+
+
+def test_a_filter_limits_the_search(fruits: MultivectorCollection) -> None:
+    hits = fruits.search("apple", filter=color("red"))
+
+    assert {hit.id for hit in hits} == {IDS[0], IDS[3]}
+
+
+def test_offset_and_limit_page_through_the_hits(fruits: MultivectorCollection) -> None:
+    everything = [hit.id for hit in fruits.search("red apple sky", limit=4)]
+
+    assert [hit.id for hit in fruits.search("red apple sky", limit=2, offset=1)] == everything[1:3]
+
+
+def test_a_threshold_leaves_out_lower_scores(fruits: MultivectorCollection) -> None:
+    hits = fruits.search("red apple", limit=4)
+
+    assert len(fruits.search("red apple", limit=4, score_threshold=hits[1].score - 1e-3)) == 2
+
+
+def test_maximal_marginal_relevance_prefers_what_is_different(fruits: MultivectorCollection) -> None:
+    fruits.add(["red apple red apple"], ids=["twin"])
+
+    relevant = fruits.search("red apple", limit=2, mmr=models.Mmr(diversity=0.0, candidates_limit=5))
+    diverse = fruits.search("red apple", limit=2, mmr=models.Mmr(diversity=1.0, candidates_limit=5))
+
+    assert {hit.id for hit in relevant} == {"0", "twin"}
+    assert {hit.id for hit in diverse} != {"0", "twin"}
+
+
+def test_a_batch_answers_as_the_single_searches_do(fruits: MultivectorCollection) -> None:
+    queries = ["red apple", "blue sky", "pie"]
+
+    batch = fruits.search_batch(queries, limit=2, filter=None)
+
+    assert [[hit.id for hit in hits] for hits in batch] == [
+        [hit.id for hit in fruits.search(query, limit=2)] for query in queries
+    ]
+    assert fruits.search_batch([]) == []
+
+
+def test_stored_records_are_scored_where_they_lie(fruits: MultivectorCollection, words: WordEmbedder) -> None:
+    scores = fruits.score("red apple", [IDS[3], "missing", IDS[1]])
+
+    assert scores == pytest.approx(
+        {IDS[3]: maxsim(words, "red apple", TEXTS[3]), IDS[1]: maxsim(words, "red apple", TEXTS[1])}, abs=1e-3
+    )
+    assert fruits.score("red apple", []) == {}
+
+
+def test_delete_by_ids_by_filter_and_by_both(fruits: MultivectorCollection) -> None:
+    fruits.delete([IDS[0], IDS[1], "missing"], filter=color("red"))
+    assert fruits.count() == 3  # of the two only the first is red
+
+    fruits.delete([IDS[1]])
+    assert fruits.count() == 2
+
+    fruits.delete(filter=color("red"))
+    assert [record.id for record in fruits.scroll()] == [IDS[2]]
+
+    fruits.delete([])
+    assert fruits.count() == 1
+
+    fruits.delete(filter=models.Filter())
+    assert fruits.count() == 0
+
+
+def test_delete_without_anything_is_refused(fruits: MultivectorCollection) -> None:
+    with pytest.raises(InvalidInput, match="ids or a filter"):
+        fruits.delete()
+
+    assert fruits.count() == 4
+
+
+def test_count_and_scroll_take_a_filter(fruits: MultivectorCollection) -> None:
+    assert fruits.count(color("red")) == 2
+    assert {record.id for record in fruits.scroll(color("red"))} == {IDS[0], IDS[3]}
+
+
+def test_scroll_goes_through_all_pages(collection: MultivectorCollection) -> None:
+    collection.add([f"text {number}" for number in range(600)])
+
+    seen = [record.text for record in collection.scroll()]
+
+    assert sorted(seen) == sorted(f"text {number}" for number in range(600))
+
+
+def test_a_record_with_a_stored_id_replaces_it(fruits: MultivectorCollection) -> None:
+    report = fruits.add(["yellow banana"], [{"color": "yellow"}], [IDS[3]])
+
+    assert (report.added, report.updated) == (0, 1)
+    assert fruits.count() == 4
+    assert fruits.search("yellow banana", limit=1)[0].id == IDS[3]
+    assert fruits.get([IDS[3]])[0].metadata == {"color": "yellow"}
+
+
+def test_ids_may_be_integers_and_uuids(collection: MultivectorCollection) -> None:
+    unique = uuid.uuid4()
+
+    collection.add(["one", "two"], ids=[7, unique])
+
+    assert [record.id for record in collection.get([7, str(unique)])] == ["7", str(unique)]
+
+
+def test_without_ids_the_same_record_is_stored_once(collection: MultivectorCollection) -> None:
+    first = collection.add(["same", "same", "other"], [{}, {}, {}])
+    second = collection.add(["same"], [{"but": "other metadata"}])
+
+    assert collection.count() == 3
+    assert first.ids[0] == first.ids[1] != first.ids[2]
+    assert second.ids != first.ids[:1]
+
+
+def test_extra_payload_is_kept_beside_the_metadata(collection: MultivectorCollection) -> None:
+    collection.add(["text"], [{"a": 1}], ["x"], extras=[{"_node": {"class": "TextNode"}}])
+
+    [record] = collection.get(["x"])
+    assert record.metadata == {"a": 1}
+    assert record.payload["_node"] == {"class": "TextNode"}
+
+
+def test_another_text_may_be_encoded_than_is_stored(collection: MultivectorCollection) -> None:
+    collection.add(["body"], ids=["x"], encoded_as=["title body"])
+
+    [hit] = collection.search("title body")
+    assert hit.text == "body"
+    assert hit.score == pytest.approx(2, abs=1e-3)
+
+
+def test_named_keys_and_vectors(make_collection: Make) -> None:
+    collection = make_collection(vector_name="tokens", content_key="text", metadata_key="meta")
+
+    collection.add(["red apple"], [{"color": "red"}], ["x"])
+
+    [hit] = collection.search("apple")
+    assert (hit.text, hit.metadata) == ("red apple", {"color": "red"})
+    assert {"text", "meta"} <= set(hit.payload)
+
+
+def test_an_unnamed_vector_can_be_had(make_collection: Make) -> None:
+    collection = make_collection(vector_name="")
+
+    collection.add(["red apple"], ids=["x"])
+
+    assert [hit.id for hit in collection.search("apple", with_vectors=True)] == ["x"]
+
+
+def test_a_collection_is_attached_to_again(fruits: MultivectorCollection, make_collection: Make) -> None:
+    if fruits.place.path:
+        fruits.close()
+
+    again = make_collection(name=fruits.name)
+
+    assert again.count() == 4
+
+
+def test_another_model_is_refused(fruits: MultivectorCollection, make_collection: Make, words: WordEmbedder) -> None:
+    if fruits.place.path:
+        fruits.close()
+    words.model_name = "other-words"
+
+    with pytest.raises(CollectionMismatch, match="made with the model 'words', this is 'other-words'"):
+        make_collection(words, name=fruits.name)
+
+
+def test_every_difference_is_named(fruits: MultivectorCollection, make_collection: Make, words: WordEmbedder) -> None:
+    if fruits.place.path:
+        fruits.close()
+    words.model_name, words.dim = "other-words", 8
+
+    with pytest.raises(CollectionMismatch) as caught:
+        make_collection(words, name=fruits.name)
+
+    assert all(part in str(caught.value) for part in ("16 dimensions, the model's 8", "'words'", "'other-words'"))
+
+
+def test_a_vector_that_is_not_there_is_named_with_those_that_are(
+    fruits: MultivectorCollection, make_collection: Make
+) -> None:
+    if fruits.place.path:
+        fruits.close()
+
+    with pytest.raises(CollectionMismatch, match="no vector 'nope', its vectors: 'colbert'"):
+        make_collection(name=fruits.name, vector_name="nope")
+
+
+def test_a_collection_deleted_meanwhile_is_not_found(fruits: MultivectorCollection) -> None:
+    fruits.engine.call("delete_collection", {"collection_name": fruits.name})
+
+    with pytest.raises(CollectionNotFound, match=fruits.name):
+        fruits.search("red")
+
+
+async def test_the_asynchronous_face_does_all_of_it(fruits: MultivectorCollection) -> None:
+    face = fruits.as_async()
+
+    report = await face.add(["white snow"], [{"color": "white"}], ["snow"])
+    assert report.added == 1
+    assert [hit.id for hit in await face.search("white snow", limit=1)] == ["snow"]
+    assert [[hit.id for hit in hits] for hits in await face.search_batch(["white snow"], limit=1)] == [["snow"]]
+    assert list(await face.score("snow", ["snow"])) == ["snow"]
+    assert [record.id for record in await face.get(["snow"])] == ["snow"]
+    assert await face.count(color("white")) == 1
+    assert [record.id async for record in face.scroll(color("white"))] == ["snow"]
+    await face.delete(["snow"])
+    assert fruits.count() == 4
+
+
+def test_one_vector_a_point_is_no_multivector(words: WordEmbedder) -> None:
+    client = QdrantClient(":memory:")
+    client.create_collection("dense", vectors_config=models.VectorParams(size=16, distance=models.Distance.EUCLID))
+
+    with pytest.raises(CollectionMismatch, match=r"not a multivector; its distance is Euclid"):
+        MultivectorCollection("dense", words, client=client)
+
+
+async def test_an_asynchronous_collection_opens_on_first_use(words: WordEmbedder) -> None:
+    async with AsyncMultivectorCollection("words", words) as collection:
+        await collection.add(["red apple"], ids=["x"])
+
+        assert [hit.id for hit in await collection.search("apple")] == ["x"]
+
+
+def test_a_name_of_a_model_is_an_embedder() -> None:
+    with MultivectorCollection("movies", "all-MiniLM-L6-v2-int8") as movies:
+        movies.add(["a soldier relives the same day", "toys at a day-care center"])
+
+        assert movies.search("time loop", limit=1)[0].text == "a soldier relives the same day"
+
+
+def test_an_api_key_is_in_no_representation(words: WordEmbedder) -> None:
+    from colbert_qdrant.collection.engines import Place
+
+    assert "s3cret" not in repr(Place(url="http://localhost:6333", api_key="s3cret"))

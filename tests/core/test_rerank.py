@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from colbert_qdrant import ColbertEmbedder, ColbertReranker, MultivectorCollection
+from colbert_qdrant.errors import InvalidInput
+
+CANDIDATES = ["toys are left behind", "a soldier relives the same day", "a rock band on tour"]
+
+
+def test_candidates_come_back_best_first(offline: ColbertEmbedder) -> None:
+    ranked = ColbertReranker(offline).rerank("a time loop, again and again", CANDIDATES)
+
+    assert ranked[0].index == 1
+    assert [candidate.score for candidate in ranked] == sorted((c.score for c in ranked), reverse=True)
+    assert len(ranked) == 3
+
+
+def test_top_n_and_threshold_leave_out_the_rest(words: Any) -> None:
+    reranker = ColbertReranker(words)
+
+    assert [c.index for c in reranker.rerank("rock band", CANDIDATES, top_n=1)] == [2]
+    assert [c.index for c in reranker.rerank("rock band", CANDIDATES, score_threshold=1.99)] == [2]
+
+
+async def test_the_asynchronous_twin_gives_the_same(words: Any) -> None:
+    reranker = ColbertReranker(words)
+
+    assert await reranker.arerank("rock band", CANDIDATES) == reranker.rerank("rock band", CANDIDATES)
+
+
+def test_no_candidates_give_no_order(words: Any) -> None:
+    assert ColbertReranker(words).rerank("rock band", []) == []
+
+
+def test_stored_candidates_are_scored_without_encoding_them(
+    make_collection: Callable[..., MultivectorCollection], words: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collection = make_collection()
+    collection.add(CANDIDATES, ids=["a", "b", "c"])
+    fresh = ColbertReranker(words).rerank("rock band", CANDIDATES)
+    monkeypatch.setattr(words, "embed", lambda texts: pytest.fail(f"encoded {texts}"))
+
+    stored = ColbertReranker(words, collection=collection).rerank("rock band", CANDIDATES, ids=["a", "b", "c"])
+
+    assert [c.index for c in stored] == [c.index for c in fresh]
+    assert [c.score for c in stored] == pytest.approx([c.score for c in fresh], abs=1e-3)
+
+
+def test_candidates_that_are_not_stored_are_encoded(
+    make_collection: Callable[..., MultivectorCollection], words: Any
+) -> None:
+    collection = make_collection()
+    collection.add(CANDIDATES[:1], ids=["a"])
+
+    ranked = ColbertReranker(words, collection=collection).rerank("rock band", CANDIDATES, ids=["a", None, "gone"])
+
+    expected = ColbertReranker(words).rerank("rock band", CANDIDATES)
+    assert [c.index for c in ranked] == [c.index for c in expected]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("q", ["text", None]), "text 1 is None"),
+        ((3, ["text"]), "query is 3"),
+        (("q", ["text"], 0), "top_n=0"),
+        (("q", ["text"], 1, ["a", "b"]), "2 ids for 1 texts"),
+    ],
+)
+def test_bad_input_is_named(words: Any, arguments: tuple[Any, ...], reason: str) -> None:
+    query, texts, top_n, ids = (*arguments, None, None)[:4] if len(arguments) < 4 else arguments
+
+    with pytest.raises(InvalidInput, match=reason):
+        ColbertReranker(words).rerank(query, texts, top_n=top_n, ids=ids)
