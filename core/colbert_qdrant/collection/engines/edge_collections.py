@@ -1,0 +1,199 @@
+"""The collections of the embedded engine: made, opened, described, indexed, closed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from colbert_qdrant.collection.engines import edge_answers as answers
+from colbert_qdrant.collection.engines.edge_folder import CollectionFolder, delete, engine_errors, exists
+from colbert_qdrant.collection.engines.edge_schema import collection_info, with_vector
+from colbert_qdrant.collection.engines.edge_translate import engine, refuse, translate
+from colbert_qdrant.errors import EngineError, InvalidInput
+
+if TYPE_CHECKING:
+    from os import PathLike
+    from typing import Self
+
+    from qdrant_client.http import models
+
+_REFUSED = frozenset('<>:"/\\|?*\0\x1f')  # in names, as a server refuses them
+
+
+class EdgeCollections:
+    """What `EdgeClient` does with whole collections; its parameters and behaviour are described there."""
+
+    def __init__(self, path: str | PathLike[str]) -> None:
+        engine()
+        if str(path) == ":memory:":
+            raise InvalidInput("The embedded engine has no in-memory mode: use QdrantClient(':memory:').")
+        self.path = Path(path).absolute()
+        if self.path.exists() and not self.path.is_dir():
+            raise InvalidInput(f"{self.path} is a file, the embedded engine needs a folder.")
+        if (self.path / "meta.json").exists():
+            raise InvalidInput(
+                f"{self.path} belongs to qdrant_client's local mode: open it with client=QdrantClient(path=...), or "
+                "choose another folder."
+            )
+        self._open: dict[str, CollectionFolder] = {}
+        self._opening = threading.RLock()
+        self._closed = False
+
+    def collection_exists(self, collection_name: str) -> bool:
+        """Return whether the collection exists, without opening it."""
+        return exists(self._folder(collection_name))
+
+    def get_collections(self) -> models.CollectionsResponse:
+        """Return the names of all collections, without opening them."""
+        from qdrant_client.http import models
+
+        names = sorted(folder.name for folder in self.path.glob("*") if exists(folder))
+        return models.CollectionsResponse(collections=[models.CollectionDescription(name=name) for name in names])
+
+    def get_collection(self, collection_name: str) -> models.CollectionInfo:
+        """Return what the collection was made with, its metadata and its counts."""
+        with self._collection(collection_name) as collection:
+            return collection_info(collection.description, collection.shard.info())
+
+    def create_collection(
+        self,
+        collection_name: str,
+        vectors_config: models.VectorParams | Mapping[str, models.VectorParams] | None = None,
+        sparse_vectors_config: Mapping[str, models.SparseVectorParams] | None = None,
+        on_disk_payload: bool | None = None,
+        hnsw_config: models.HnswConfigDiff | None = None,
+        optimizers_config: models.OptimizersConfigDiff | None = None,
+        quantization_config: models.QuantizationConfig | None = None,
+        metadata: dict[str, Any] | None = None,
+        **unsupported: object,
+    ) -> bool:
+        """Make a collection; what a killed process left of one is replaced."""
+        from pydantic_core import to_jsonable_python
+        from qdrant_client.http import models
+
+        refuse("create_collection", unsupported)
+        with engine_errors(f"Collection {collection_name!r}"):
+            description = models.CreateCollection.model_validate(
+                {
+                    "vectors": vectors_config,
+                    "sparse_vectors": sparse_vectors_config,
+                    "on_disk_payload": on_disk_payload,
+                    "hnsw_config": hnsw_config,
+                    "optimizers_config": optimizers_config,
+                    "quantization_config": quantization_config,
+                    "metadata": to_jsonable_python(metadata),
+                }
+            )
+        self._hold(collection_name, description)
+        return True
+
+    def update_collection(
+        self, collection_name: str, metadata: dict[str, Any] | None = None, **unsupported: object
+    ) -> bool:
+        """Merge into the collection's metadata, key by key; a value of None removes its key."""
+        from pydantic_core import to_jsonable_python
+
+        refuse("update_collection", unsupported)
+        with self._opening, self._collection(collection_name) as collection:
+            merged = (collection.description.metadata or {}) | to_jsonable_python(metadata or {})
+            kept = {key: value for key, value in merged.items() if value is not None}
+            collection.describe(collection.description.model_copy(update={"metadata": kept}))
+        return True
+
+    def delete_collection(self, collection_name: str, **unsupported: object) -> bool:
+        """Remove the collection from disk; False when there is none."""
+        refuse("delete_collection", unsupported)
+        with self._opening:
+            if not self.collection_exists(collection_name):
+                return False
+            if collection := self._open.pop(collection_name, None):
+                with suppress(EngineError):  # whatever it holds is of no more use
+                    collection.close()
+            delete(self._folder(collection_name))
+        return True
+
+    def create_vector_name(
+        self,
+        collection_name: str,
+        vector_name: str,
+        vector_name_config: models.DenseVectorNameConfig | models.SparseVectorNameConfig,
+        wait: bool = True,
+        **unsupported: object,
+    ) -> models.UpdateResult:
+        """Add a vector to the collection; the points that are there have none under its name yet."""
+        refuse("create_vector_name", unsupported)
+        with self._opening, self._collection(collection_name) as collection:
+            operation, description = with_vector(collection.description, vector_name, vector_name_config)
+            collection.update(operation)
+            collection.describe(description)
+        return answers.completed()
+
+    def create_payload_index(
+        self,
+        collection_name: str,
+        field_name: str,
+        field_schema: models.PayloadSchemaType | models.PayloadSchemaParams,
+        wait: bool = True,
+        **unsupported: object,
+    ) -> models.UpdateResult:
+        """Index a payload field: filters on it no longer scan, `order_by` and `facet` become possible."""
+        from qdrant_client.http import models
+
+        refuse("create_payload_index", unsupported)
+        with self._collection(collection_name) as collection:
+            schema = models.PayloadSchemaType(field_schema) if isinstance(field_schema, str) else field_schema
+            collection.update(engine().UpdateOperation.create_field_index(field_name, translate(schema)))
+        return answers.completed()
+
+    def optimize(self, collection_name: str) -> bool:
+        """Build the indexes and merge the segments; False when there was nothing to do.
+
+        It holds the global interpreter lock throughout: 2 s for 10,000 documents, 45 s for 50,000 (on two cores).
+        """
+        with self._collection(collection_name) as collection:
+            optimized = collection.shard.optimize()
+            collection.flush()
+            return bool(optimized)
+
+    def flush(self, collection_name: str) -> None:
+        """Put every write on disk, so that it survives a power failure."""
+        with self._collection(collection_name) as collection:
+            collection.flush()
+
+    def close(self) -> None:
+        """Flush and close every collection, and let others open them. A closed client stays closed."""
+        with self._opening, ExitStack() as each_even_if_one_fails:
+            self._closed = True
+            for collection in self._open.values():
+                each_even_if_one_fails.callback(collection.close)
+            self._open = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def _folder(self, collection_name: str) -> Path:
+        if not 0 < len(collection_name) < 256 or collection_name in (".", "..") or _REFUSED & set(collection_name):
+            raise InvalidInput(
+                f"{collection_name!r} is no name for a collection: 1 to 255 characters, none of {sorted(_REFUSED)}."
+            )
+        return self.path / collection_name
+
+    def _hold(self, name: str, description: models.CreateCollection | None = None) -> CollectionFolder:
+        with self._opening:
+            if self._closed:
+                raise EngineError(f"The EdgeClient of {self.path} is closed.")
+            if name not in self._open or description is not None:
+                self._open[name] = CollectionFolder(self._folder(name), description)
+            return self._open[name]
+
+    @contextmanager
+    def _collection(self, name: str) -> Iterator[CollectionFolder]:
+        collection = self._hold(name)
+        with engine_errors(f"Collection {name!r}"):
+            yield collection

@@ -1,0 +1,110 @@
+"""What an embedded collection is made of: `CreateCollection` as the engine's configuration, and as `CollectionInfo`.
+
+The engine can't be asked for its configuration, so the request that made the collection is kept beside it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from colbert_qdrant.collection.engines.edge_translate import (
+    HNSW_DEFAULTS,
+    engine,
+    only,
+    set_fields,
+    translate,
+    twin,
+)
+from colbert_qdrant.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from qdrant_client.http import models
+
+    Named: TypeAlias = models.DenseVectorNameConfig | models.SparseVectorNameConfig
+
+
+def shard_config(description: models.CreateCollection) -> Any:
+    """Return the engine's ``EdgeConfig``, with the write-ahead log on.
+
+    What a vector's HNSW leaves open comes from the collection's, and what that leaves open from Qdrant's defaults, as
+    on a server; the engine's own type must be told everything.
+    """
+    collection_hnsw = dict(HNSW_DEFAULTS) | set_fields(description.hnsw_config)
+
+    def vector(params: models.VectorParams) -> Any:
+        hnsw = params.hnsw_config
+        return twin(params, hnsw_config=hnsw and twin(hnsw.model_copy(update=collection_hnsw | set_fields(hnsw))))
+
+    return twin(
+        description,
+        vectors={name: vector(params) for name, params in dense_vectors(description).items()},
+        metadata=None,  # the engine keeps none
+        wal_enabled=True,
+    )
+
+
+def dense_vectors(description: models.CreateCollection) -> dict[str, models.VectorParams]:
+    """Return the dense vectors, single and multi, by name; the unnamed one is ``""``."""
+    vectors = description.vectors or {}
+    return vectors if isinstance(vectors, dict) else {"": vectors}
+
+
+def all_vectors(description: models.CreateCollection) -> dict[str, models.VectorParams | models.SparseVectorParams]:
+    """Return every vector by name; the unnamed one is ``""``."""
+    return {**dense_vectors(description), **(description.sparse_vectors or {})}
+
+
+def with_vector(description: models.CreateCollection, name: str, config: Named) -> tuple[Any, models.CreateCollection]:
+    """Return the engine's operation that adds a vector, and the description with it."""
+    from qdrant_client.http import models
+
+    if name in all_vectors(description):
+        raise InvalidInput(f"vector {name!r} exists already.")
+    operations = engine().UpdateOperation
+    if isinstance(config, models.SparseVectorNameConfig):
+        modifier, datatype = only(*only(config, "sparse"), "modifier", "datatype")
+        index = models.SparseIndexParams(datatype=datatype and datatype.value)
+        sparse = models.SparseVectorParams(modifier=modifier, index=index)
+        update: dict[str, object] = {"sparse_vectors": {**(description.sparse_vectors or {}), name: sparse}}
+        operation = operations.create_sparse_vector(name, translate(modifier), translate(datatype))
+    else:
+        (dense,) = only(config, "dense")
+        update = {"vectors": {**dense_vectors(description), name: models.VectorParams(**dense.model_dump())}}
+        operation = operations.create_dense_vector(name, **translate(set_fields(dense)))
+    return operation, description.model_copy(update=update)
+
+
+def collection_info(description: models.CreateCollection, info: Any) -> models.CollectionInfo:
+    """Return `CollectionInfo`: what was asked for, Qdrant's defaults for the rest, and the engine's counts."""
+    from qdrant_client.http import models
+
+    return models.CollectionInfo(
+        status=models.CollectionStatus.GREEN,
+        optimizer_status=models.OptimizersStatusOneOf.OK,
+        indexed_vectors_count=info.indexed_vectors_count,
+        points_count=info.points_count,
+        segments_count=info.segments_count,
+        config=models.CollectionConfig(
+            params=models.CollectionParams(
+                vectors=description.vectors,
+                sparse_vectors=description.sparse_vectors,
+                on_disk_payload=description.on_disk_payload,
+            ),
+            hnsw_config=models.HnswConfig(**dict(HNSW_DEFAULTS) | set_fields(description.hnsw_config)),
+            optimizer_config=models.OptimizersConfig(
+                **{"default_segment_number": 0, "flush_interval_sec": 0} | set_fields(description.optimizers_config)
+            ),
+            quantization_config=description.quantization_config,
+            metadata=description.metadata,
+        ),
+        payload_schema={
+            field: models.PayloadIndexInfo(data_type=_data_type(index), points=index.points)
+            for field, index in info.payload_schema.items()
+        },
+    )
+
+
+def _data_type(index: Any) -> models.PayloadSchemaType:
+    from qdrant_client.http import models
+
+    return models.PayloadSchemaType(str(index.data_type).rpartition(".")[2].lower())
