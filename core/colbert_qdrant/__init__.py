@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from colbert_qdrant.collection.aio import AsyncMultivectorCollection
     from colbert_qdrant.collection.points import Hit, Record
+    from colbert_qdrant.collection.stages import Bm25, Dense
+    from colbert_qdrant.collection.storage import Storage
     from colbert_qdrant.collection.sync import MultivectorCollection
     from colbert_qdrant.embedding.embedder import ColbertEmbedder, LateInteractionTextEmbedding
+    from colbert_qdrant.embedding.muvera import Muvera
     from colbert_qdrant.explanation import explain
     from colbert_qdrant.rerank import ColbertReranker
     from colbert_qdrant.scoring import maxsim
@@ -21,24 +24,32 @@ __version__ = "0.1.0"
 
 _MODULE_OF = {
     "AsyncMultivectorCollection": "colbert_qdrant.collection.aio",
+    "Bm25": "colbert_qdrant.collection.stages",
     "ColbertEmbedder": "colbert_qdrant.embedding.embedder",
     "ColbertReranker": "colbert_qdrant.rerank",
+    "Dense": "colbert_qdrant.collection.stages",
     "Hit": "colbert_qdrant.collection.points",
     "LateInteractionTextEmbedding": "colbert_qdrant.embedding.embedder",
     "MultivectorCollection": "colbert_qdrant.collection.sync",
+    "Muvera": "colbert_qdrant.embedding.muvera",
     "Record": "colbert_qdrant.collection.points",
+    "Storage": "colbert_qdrant.collection.storage",
     "explain": "colbert_qdrant.explanation",
     "maxsim": "colbert_qdrant.scoring",
 }
 
 __all__ = [
     "AsyncMultivectorCollection",
+    "Bm25",
     "ColbertEmbedder",
     "ColbertReranker",
+    "Dense",
     "Hit",
     "LateInteractionTextEmbedding",
     "MultivectorCollection",
+    "Muvera",
     "Record",
+    "Storage",
     "__version__",
     "explain",
     "maxsim",

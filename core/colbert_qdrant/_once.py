@@ -20,6 +20,7 @@ class once(cached_property[T]):  # noqa: N801  # read as a decorator
         super().__init__(func)
         self._computing = threading.RLock()
 
-    def __get__(self, instance: Any, owner: type[Any] | None = None) -> Any:
+    def __get__(self, instance: Any, owner: type[Any] | None = None) -> T:  # type: ignore[override]  # not read from a class
         with self._computing:
-            return super().__get__(instance, owner)
+            value: T = super().__get__(instance, owner)
+        return value

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from colbert_qdrant.embedding.spec import PUNCTUATION, ColbertSpec, read_checkpoint, resolve_spec
+from colbert_qdrant.embedding.checkpoint import PUNCTUATION, read_checkpoint
+from colbert_qdrant.embedding.spec import ColbertSpec, resolve_spec
 from colbert_qdrant.errors import InvalidInput, InvalidModel
 
 

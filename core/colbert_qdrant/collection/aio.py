@@ -15,21 +15,25 @@ from colbert_qdrant.collection.engines import AsyncEngine, Engine, Place, connec
 from colbert_qdrant.collection.ingest import AddReport, OnError, Source
 from colbert_qdrant.collection.operations import (
     Call,
+    Compute,
     EncodeQueries,
-    FinishEncoding,
+    Finish,
     Operation,
     Pause,
     Query,
     RecordId,
     SearchOptions,
-    StartEncoding,
+    Start,
     Step,
 )
 from colbert_qdrant.collection.points import Hit, Record
 from colbert_qdrant.collection.progress import progress_bar
 from colbert_qdrant.collection.schema import DEFAULT_VECTOR, Layout
+from colbert_qdrant.collection.stages import CANDIDATES, Fusion, Stage, as_stages
+from colbert_qdrant.collection.storage import Storage
 from colbert_qdrant.collection.sync import MultivectorCollection
 from colbert_qdrant.embedders import as_embedder, embedder_dim, embedder_settings
+from colbert_qdrant.embedding.muvera import Muvera
 from colbert_qdrant.types import Embedder
 
 if TYPE_CHECKING:
@@ -47,7 +51,9 @@ class AsyncMultivectorCollection:
 
     Parameters
     ----------
-    name, embedder, url, path, location, api_key, prefer_grpc, timeout, vector_name, content_key, metadata_key
+    name, embedder, url, path, location, api_key, prefer_grpc, timeout
+        As in `MultivectorCollection`.
+    vector_name, content_key, metadata_key, stages, storage
         As in `MultivectorCollection`.
     client
         An `AsyncQdrantClient` or a `QdrantClient`.
@@ -68,6 +74,8 @@ class AsyncMultivectorCollection:
         vector_name: str = DEFAULT_VECTOR,
         content_key: str = "page_content",
         metadata_key: str = "metadata",
+        stages: Iterable[Stage | Muvera] | None = None,
+        storage: Storage | None = None,
     ) -> None:
         self.place = Place(
             client=client,
@@ -80,7 +88,10 @@ class AsyncMultivectorCollection:
         )
         self.embedder = as_embedder(embedder)
         self.settings = embedder_settings(self.embedder)
-        self.layout = Layout(name, vector_name, content_key, metadata_key, embedder_dim(self.embedder))
+        self.storage = storage or Storage()
+        dim = embedder_dim(self.embedder)
+        self.layout = Layout(name, vector_name, content_key, metadata_key, dim, as_stages(stages or ()))
+        self._restore = stages is None
         self.engine: AsyncEngine = connect_async(self.place) or InThreads(connect(self.place))
         self._owns_engine = client is None
         self._is_open = False
@@ -91,7 +102,7 @@ class AsyncMultivectorCollection:
         """Return the asynchronous face of an open collection."""
         face = cls.__new__(cls)
         face.place, face.embedder, face.settings = collection.place, collection.embedder, collection.settings
-        face.layout = collection.layout
+        face.layout, face.storage = collection.layout, collection.storage
         own = connect_async(collection.place)
         face.engine = own or InThreads(collection.engine)
         face._owns_engine = own is not None
@@ -136,6 +147,9 @@ class AsyncMultivectorCollection:
         search_params: models.SearchParams | None = None,
         mmr: models.Mmr | None = None,
         consistency: models.ReadConsistencyType | int | None = None,
+        candidates: int = CANDIDATES,
+        fusion: Fusion = "rrf",
+        exhaustive: bool = False,
     ) -> list[Hit]:
         """Find the documents with the highest MaxSim; see `MultivectorCollection.search`."""
         options = SearchOptions(
@@ -144,9 +158,12 @@ class AsyncMultivectorCollection:
             offset=offset,
             score_threshold=score_threshold,
             with_vectors=with_vectors,
-            search_params=search_params,
+            search_params=self.storage.search_params(search_params),
             mmr=mmr,
             consistency=consistency,
+            candidates=candidates,
+            fusion=fusion,
+            exhaustive=exhaustive,
         )
         await self._open()
         return await self._run(operations.search(self.layout, query, options))
@@ -192,6 +209,12 @@ class AsyncMultivectorCollection:
             if offset is None:
                 return
 
+    async def add_stage(self, stage: Stage | Muvera) -> None:
+        """Give the collection another first stage; see `MultivectorCollection.add_stage`."""
+        await self._open()
+        [made] = as_stages([stage])
+        self.layout = await self._run(operations.add_stage(self.layout, self.settings, made))
+
     async def close(self) -> None:
         """Close the connection, unless it is the caller's own."""
         if self._owns_engine:
@@ -214,7 +237,8 @@ class AsyncMultivectorCollection:
             return
         async with self._opening:
             if not self._is_open:
-                self.layout = await self._run(operations.open_collection(self.layout, self.settings))
+                opening = operations.open_collection(self.layout, self.settings, self.storage, restore=self._restore)
+                self.layout = await self._run(opening)
                 self._is_open = True
 
     async def _run(self, operation: Operation[T]) -> T:
@@ -238,9 +262,11 @@ class AsyncMultivectorCollection:
                 return await self.engine.call(method, arguments)
             case EncodeQueries(texts):
                 return await asyncio.to_thread(lambda: list(self.embedder.query_embed(texts)))
-            case StartEncoding(texts):
-                return asyncio.create_task(asyncio.to_thread(lambda: list(self.embedder.embed(texts))))
-            case FinishEncoding(job):
+            case Compute(work):
+                return await asyncio.to_thread(work, self.embedder)
+            case Start(work):
+                return asyncio.create_task(asyncio.to_thread(work, self.embedder))
+            case Finish(job):
                 return await job
             case Pause(seconds):
                 return await asyncio.sleep(seconds)

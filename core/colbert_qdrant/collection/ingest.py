@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from typing import Any, Literal, TypeAlias
 
 from qdrant_client import models
 
 from colbert_qdrant.collection import points
-from colbert_qdrant.collection.operations import Call, FinishEncoding, Operation, Pause, RecordId, StartEncoding
+from colbert_qdrant.collection.operations import Call, Finish, Operation, Pause, RecordId, Start
 from colbert_qdrant.collection.points import NewRecord, PointId, Wire
 from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.errors import ColbertQdrantError, EngineUnavailable, InvalidInput
+from colbert_qdrant.types import Embedder
 
 OnError: TypeAlias = Literal["raise", "skip"]
 
@@ -123,10 +125,10 @@ def add(
         while window := list(islice(records, WINDOW)):
             stored = yield from _look_up(layout, window)
             changed = yield from _settle_unchanged(layout, settings, window, stored, report)
-            job = yield StartEncoding([record.encoded_as for record, _ in changed])
+            job = yield Start(partial(encode, layout, [record for record, _ in changed]))
             yield from _upload(layout, wire, waiting, report)
-            vectors = yield FinishEncoding(job)
-            waiting = _Upload(_to_points(layout, changed, vectors, report, on_error), set(stored))
+            encoded = yield Finish(job)
+            waiting = _Upload(_to_points(layout, changed, encoded, report, on_error), set(stored))
             if progress is not None:
                 progress(report)
         yield from _upload(layout, wire, waiting, report)
@@ -194,6 +196,38 @@ def check_records(source: Source, report: AddReport, on_error: OnError) -> Itera
             raise InvalidInput(f"{name} goes on after the {position + 1} texts: give one for each text")
 
 
+def refusals(layout: Layout, texts: Sequence[str]) -> Operation[list[Failure]]:
+    """Return the texts that can't be stored, and why."""
+    report = AddReport()
+    records = list(check_records(Source(texts=texts), report, "skip"))
+    for at in range(0, len(records), WINDOW):
+        window = records[at : at + WINDOW]
+        job = yield Start(partial(encode, replace(layout, stages=()), window))
+        for record, result in zip(window, (yield Finish(job)), strict=True):
+            if isinstance(result, InvalidInput):
+                report.failed.append(Failure(record.position, None, str(result)))
+    return sorted(report.failed, key=lambda failure: failure.position)
+
+
+def encode(layout: Layout, records: Sequence[NewRecord], embedder: Embedder) -> list[dict[str, Any] | InvalidInput]:
+    """Return all vectors of each record by name, or what keeps it from being stored."""
+    texts = [record.encoded_as for record in records]
+    results: list[dict[str, Any] | InvalidInput] = []
+    for record, vectors in zip(records, embedder.embed(texts) if texts else (), strict=True):
+        try:
+            what = f"text {record.position} (id {record.id!r})"
+            results.append({layout.vector_name: points.check_multivector(vectors, layout.dim, what)})
+        except InvalidInput as error:
+            results.append(error)
+    good = [number for number, result in enumerate(results) if isinstance(result, dict)]
+    multivectors = [results[number][layout.vector_name] for number in good]  # type: ignore[index]  # they are dicts
+    for stage in layout.stages if good else ():
+        made = stage.encode_documents([texts[number] for number in good], multivectors)
+        for number, vector in zip(good, made, strict=True):
+            results[number][stage.name] = vector  # type: ignore[index]
+    return results
+
+
 def patient(call: Call) -> Operation[Any]:
     """Carry out a call, again where it fails for a reason that may pass: exponential back-off with full jitter.
 
@@ -252,22 +286,20 @@ def _settle_unchanged(
 def _to_points(
     layout: Layout,
     records: Sequence[tuple[NewRecord, Payload]],
-    vectors: Sequence[Any],
+    encoded: Sequence[Mapping[str, Any] | InvalidInput],
     report: AddReport,
     on_error: OnError,
 ) -> list[models.PointStruct]:
     ready = []
-    for (record, payload), encoded in zip(records, vectors, strict=True):
-        try:
-            checked = points.check_multivector(encoded, layout.dim, f"text {record.position} (id {record.id!r})")
-        except InvalidInput as error:
+    for (record, payload), vectors in zip(records, encoded, strict=True):
+        if isinstance(vectors, InvalidInput):
             if on_error == "raise":
-                raise
+                raise vectors
             report.ids = [stored for stored in report.ids if stored != record.id]
-            report.failed.append(Failure(record.position, record.id, str(error)))
+            report.failed.append(Failure(record.position, record.id, str(vectors)))
             continue
         report.encoded += 1
-        ready.append(points.to_point(record, payload, checked, layout))
+        ready.append(points.to_point(record, payload, vectors, layout))
     return ready
 
 

@@ -6,8 +6,9 @@ decision is written once, for blocking and for asynchronous callers alike.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeAlias, TypeVar
 from uuid import UUID
 
@@ -17,8 +18,17 @@ from colbert_qdrant.checks import check_text
 from colbert_qdrant.collection import points, schema
 from colbert_qdrant.collection.points import Hit, PointId, Record
 from colbert_qdrant.collection.schema import Layout
+from colbert_qdrant.collection.stages import (
+    CANDIDATES,
+    Fusion,
+    Stage,
+    as_stages,
+    plan_prefetch,
+    stage_bytes,
+)
+from colbert_qdrant.collection.storage import Footprint, Storage, footprint
 from colbert_qdrant.errors import EngineError, InvalidInput
-from colbert_qdrant.types import Multivector
+from colbert_qdrant.types import Embedder, Multivector
 
 T = TypeVar("T")
 
@@ -44,15 +54,22 @@ class EncodeQueries:
 
 
 @dataclass(frozen=True, slots=True)
-class StartEncoding:
-    """Documents to encode while other steps go on; a job comes back."""
+class Compute:
+    """Work without I/O; what it returns comes back."""
 
-    texts: Sequence[str]
+    work: Callable[[Embedder], Any]
 
 
 @dataclass(frozen=True, slots=True)
-class FinishEncoding:
-    """A job to wait for; its list of multivectors comes back."""
+class Start:
+    """Work to begin while other steps go on; a job comes back."""
+
+    work: Callable[[Embedder], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """A job to wait for; what its work returned comes back."""
 
     job: Any
 
@@ -64,21 +81,23 @@ class Pause:
     seconds: float
 
 
-Step: TypeAlias = Call | EncodeQueries | StartEncoding | FinishEncoding | Pause
+Step: TypeAlias = Call | EncodeQueries | Compute | Start | Finish | Pause
 Operation: TypeAlias = Generator[Step, Any, T]
 
 
-def open_collection(layout: Layout, settings: Mapping[str, Any]) -> Operation[Layout]:
+def open_collection(
+    layout: Layout, settings: Mapping[str, Any], storage: Storage, *, restore: bool
+) -> Operation[Layout]:
     """Attach to the collection, or create it; returns where things are in it."""
     name = {"collection_name": layout.name}
     if not (yield Call("collection_exists", name)):
         try:
-            yield Call("create_collection", schema.creation(layout, settings))
+            yield Call("create_collection", schema.creation(layout, settings, storage))
         except EngineError:  # somebody else may have been faster
             if not (yield Call("collection_exists", name)):
                 raise
     info = yield Call("get_collection", name)
-    return schema.attach(layout, info, settings)
+    return schema.attach(layout, info, settings, restore=restore)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +122,12 @@ class SearchOptions:
         Maximal marginal relevance: trade relevance for diversity.
     consistency
         Read consistency of a cluster.
+    candidates
+        How many each first stage hands on to MaxSim.
+    fusion
+        How several first stages' orders become one.
+    exhaustive
+        MaxSim over all documents, past the first stages.
     """
 
     limit: int = 10
@@ -113,6 +138,9 @@ class SearchOptions:
     search_params: models.SearchParams | None = None
     mmr: models.Mmr | None = None
     consistency: models.ReadConsistencyType | int | None = None
+    candidates: int = CANDIDATES
+    fusion: Fusion = "rrf"
+    exhaustive: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what Qdrant would answer with an error, or worse, not."""
@@ -120,27 +148,31 @@ class SearchOptions:
             raise InvalidInput(f"limit={self.limit}: ask for at least 1 hit")
         if self.offset < 0:
             raise InvalidInput(f"offset={self.offset}: give 0 or more")
+        if self.candidates < 1:
+            raise InvalidInput(f"candidates={self.candidates}: give at least 1")
+        if self.fusion not in ("rrf", "dbsf"):
+            raise InvalidInput(f"fusion={self.fusion!r}: use 'rrf' or 'dbsf'")
         check_filter(self.filter)
 
 
 def search(layout: Layout, query: Query, options: SearchOptions) -> Operation[list[Hit]]:
-    """Find the records with the highest MaxSim."""
-    [vectors] = yield from _encoded(layout, [query])
-    arguments: dict[str, Any] = {
+    """Find the records with the highest MaxSim, among the candidates of the first stages where there are any."""
+    [request] = yield from _requests(layout, [query], options)
+    arguments = {
         "collection_name": layout.name,
-        "query": models.NearestQuery.model_construct(nearest=vectors, mmr=options.mmr) if options.mmr else vectors,
-        "using": layout.using,
-        "query_filter": options.filter,
-        "search_params": options.search_params,
-        "limit": options.limit,
-        "offset": options.offset or None,
-        "score_threshold": options.score_threshold,
-        "with_payload": True,
-        "with_vectors": _with_vectors(layout, options.with_vectors),
+        "query": request.query,
+        "prefetch": request.prefetch,
+        "using": request.using,
+        "query_filter": request.filter,
+        "search_params": request.params,
+        "limit": request.limit,
+        "offset": request.offset,
+        "score_threshold": request.score_threshold,
+        "with_payload": request.with_payload,
+        "with_vectors": request.with_vector,
+        "consistency": options.consistency,
     }
-    if options.consistency is not None:
-        arguments["consistency"] = options.consistency
-    response = yield Call("query_points", arguments)
+    response = yield Call("query_points", {name: value for name, value in arguments.items() if value is not None})
     return [points.to_hit(point, layout) for point in response.points]
 
 
@@ -148,21 +180,7 @@ def search_batch(layout: Layout, queries: Sequence[Query], options: SearchOption
     """Answer several queries: encoded together, asked in one request."""
     if not queries:
         return []
-    encoded = yield from _encoded(layout, queries)
-    requests = [
-        models.QueryRequest.model_construct(
-            query=models.NearestQuery.model_construct(nearest=vectors, mmr=options.mmr),
-            using=layout.using,
-            filter=options.filter,
-            params=options.search_params,
-            limit=options.limit,
-            offset=options.offset or None,
-            score_threshold=options.score_threshold,
-            with_payload=True,
-            with_vector=_with_vectors(layout, options.with_vectors),
-        )
-        for vectors in encoded
-    ]
+    requests = yield from _requests(layout, queries, options)
     arguments: dict[str, Any] = {"collection_name": layout.name, "requests": requests}
     if options.consistency is not None:
         arguments["consistency"] = options.consistency
@@ -246,6 +264,61 @@ def scroll_page(
     return [points.to_record(point, layout) for point in found], following
 
 
+def add_stage(layout: Layout, settings: Mapping[str, Any], stage: Stage) -> Operation[Layout]:
+    """Give the collection another first stage, computed from what it stores; returns the new layout."""
+    name = {"collection_name": layout.name}
+    grown = replace(layout, stages=as_stages([*layout.stages, stage]))
+    info = yield Call("get_collection", name)
+    params = info.config.params
+    if stage.name not in {**(params.vectors or {}), **(params.sparse_vectors or {})}:
+        config = {"vector_name": stage.name, "vector_name_config": _name_config(stage), "wait": True}
+        yield Call("create_vector_name", {**name, **config})
+    offset = None
+    while True:
+        page, offset = yield from scroll_page(layout, None, offset, with_vectors=True)
+        complete = [record for record in page if record.vectors is not None]
+        made = yield Compute(partial(_stage_vectors, stage, complete))
+        updates = [
+            models.PointVectors.model_construct(id=points.point_id(record.id), vector={stage.name: vector})
+            for record, vector in zip(complete, made, strict=True)
+        ]
+        if updates:
+            yield Call("update_vectors", {**name, "points": updates, "wait": True})
+        if offset is None:
+            break
+    # What it remembers comes last: until then it is the collection it was, and a run that stopped is repeated.
+    metadata = {schema.METADATA_KEY: schema.making(grown, {**settings, **schema.remembered(info)})}
+    yield Call("update_collection", {**name, "metadata": metadata})
+    return grown
+
+
+def estimate(layout: Layout, storage: Storage, texts: Sequence[str], documents: int) -> Operation[Footprint]:
+    """Estimate what documents like these will take."""
+    if not texts or documents < 1:
+        raise InvalidInput(f"{len(texts)} texts for {documents} documents: give at least one of each")
+    encoded: list[Multivector] = yield Compute(lambda embedder: list(embedder.embed(texts)))
+    return footprint(
+        storage,
+        documents=documents,
+        tokens=sum(map(len, encoded)) / len(texts),
+        dim=layout.dim,
+        stages=sum(stage_bytes(stage, texts) for stage in layout.stages),
+        text=sum(len(text.encode()) for text in texts) / len(texts),
+    )
+
+
+def _stage_vectors(stage: Stage, records: Sequence[Record], _: Embedder) -> list[Any]:
+    multivectors = [record.vectors for record in records if record.vectors is not None]
+    return stage.encode_documents([record.text for record in records], multivectors) if records else []
+
+
+def _name_config(stage: Stage) -> models.VectorNameConfig:
+    params = stage.params()
+    if isinstance(params, models.SparseVectorParams):
+        return models.SparseVectorNameConfig(sparse=models.SparseVectorConfig(modifier=params.modifier))
+    return models.DenseVectorNameConfig(dense=models.DenseVectorConfig(size=params.size, distance=params.distance))
+
+
 def check_filter(filter: object) -> None:
     """Refuse what is not a Qdrant filter; a dict would be dropped or misread further down."""
     if filter is not None and not isinstance(filter, models.Filter):
@@ -264,6 +337,43 @@ def _encoded(layout: Layout, queries: Sequence[Query]) -> Operation[list[Multive
     return [
         points.check_multivector(next(fresh) if isinstance(query, str) else query, layout.dim, "query")
         for query in queries
+    ]
+
+
+def _requests(layout: Layout, queries: Sequence[Query], options: SearchOptions) -> Operation[list[models.QueryRequest]]:
+    """Encode queries and say what to ask Qdrant for each."""
+    encoded = yield from _encoded(layout, queries)
+    stages = () if options.exhaustive else layout.stages
+    staged: list[list[Any]] = [[] for _ in queries]
+    if stages:
+        texts = [query if isinstance(query, str) else None for query in queries]
+        staged = yield Compute(
+            lambda _: [
+                [stage.encode_query(text, vectors) for stage in stages]
+                for text, vectors in zip(texts, encoded, strict=True)
+            ]
+        )
+    return [
+        models.QueryRequest.model_construct(
+            query=models.NearestQuery.model_construct(nearest=vectors, mmr=options.mmr) if options.mmr else vectors,
+            prefetch=plan_prefetch(
+                list(zip(stages, stage_vectors, strict=True)),
+                candidates=max(options.candidates, options.limit + options.offset),
+                fusion=options.fusion,
+                filter=options.filter,
+                params=options.search_params,
+            )
+            or None,
+            using=layout.using,
+            filter=options.filter,
+            params=options.search_params,
+            limit=options.limit,
+            offset=options.offset or None,
+            score_threshold=options.score_threshold,
+            with_payload=True,
+            with_vector=_with_vectors(layout, options.with_vectors),
+        )
+        for vectors, stage_vectors in zip(encoded, staged, strict=True)
     ]
 
 

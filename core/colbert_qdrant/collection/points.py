@@ -240,12 +240,14 @@ def to_payload(record: NewRecord, layout: Layout, settings: Mapping[str, Any]) -
     }
 
 
-def to_point(record: NewRecord, payload: Mapping[str, Any], vectors: Multivector, layout: Layout) -> models.PointStruct:
+def to_point(
+    record: NewRecord, payload: Mapping[str, Any], vectors: Mapping[str, Any], layout: Layout
+) -> models.PointStruct:
     """Return the point that holds a record. Its vectors stay an array; an engine's wire format is the engine's."""
     # model_construct: validating thousands of floats one by one takes longer than encoding the text did.
     return models.PointStruct.model_construct(
         id=point_id(record.id),
-        vector={layout.vector_name: vectors} if layout.vector_name else vectors,
+        vector=vectors if layout.vector_name else vectors[layout.vector_name],
         payload=payload,
     )
 
@@ -304,8 +306,15 @@ def cut_by_bytes(points: Sequence[models.PointStruct], wire: Wire) -> Iterator[l
 def point_bytes(point: models.PointStruct, bytes_per_float: float) -> float:
     """Estimate what a point weighs in a request."""
     vectors = point.vector.values() if isinstance(point.vector, Mapping) else [point.vector]
-    floats = sum(np.asarray(vector).size for vector in vectors)
-    return floats * bytes_per_float + len(json.dumps(point.payload)) + 100  # JSON escapes all but ASCII: an upper bound
+    numbers = sum(_numbers(vector) for vector in vectors)
+    # json.dumps escapes all but ASCII, which makes its length an upper bound.
+    return numbers * bytes_per_float + len(json.dumps(point.payload)) + 100
+
+
+def _numbers(vector: Any) -> int:
+    if isinstance(vector, models.SparseVector):
+        return 2 * len(vector.indices)
+    return len(vector.text) // 4 if isinstance(vector, models.Document) else np.asarray(vector).size
 
 
 def _is_canonical_uuid(text: str) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from qdrant_client import models
 
+from colbert_qdrant.collection.stages import Stage, restored
+from colbert_qdrant.collection.storage import Storage
 from colbert_qdrant.errors import CollectionMismatch, InvalidInput
 
 DEFAULT_VECTOR = "colbert"
@@ -32,6 +34,8 @@ class Layout:
         Payload keys of the text and of the user's metadata.
     dim
         Length of a token vector.
+    stages
+        What finds the candidates; empty: MaxSim answers over all documents.
     """
 
     name: str
@@ -39,6 +43,7 @@ class Layout:
     content_key: str
     metadata_key: str
     dim: int
+    stages: tuple[Stage, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse names that would make the payload ambiguous."""
@@ -50,6 +55,10 @@ class Layout:
                 f"content_key={self.content_key!r} and metadata_key={self.metadata_key!r}: give two different names "
                 "that don't begin with an underscore, which is kept for our own"
             )
+        if self.stages and not self.vector_name:
+            raise InvalidInput("an unnamed multivector stands alone; first stages need vector_name= to be a name")
+        if self.vector_name in [stage.name for stage in self.stages]:
+            raise InvalidInput(f"vector_name={self.vector_name!r} is also the name of a first stage")
 
     @property
     def using(self) -> str | None:
@@ -57,32 +66,59 @@ class Layout:
         return self.vector_name or None
 
 
-def creation(layout: Layout, settings: Mapping[str, Any]) -> dict[str, Any]:
+def creation(layout: Layout, settings: Mapping[str, Any], storage: Storage) -> dict[str, Any]:
     """Return the arguments of ``create_collection``.
 
     Parameters
     ----------
     layout
-        Names and dimension.
+        Names, dimension and first stages.
     settings
         What the vectors are made with; kept in the collection's metadata.
+    storage
+        How they are stored.
     """
-    params = models.VectorParams(
+    multivector = models.VectorParams(
         size=layout.dim,
         distance=models.Distance.COSINE,
         multivector_config=models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM),
+        # Behind a first stage the multivector only rescores, and a graph of it would be built for nothing.
+        hnsw_config=models.HnswConfigDiff(m=0) if layout.stages else None,
+        **storage.vector_options,
     )
-    return {
+    params = {stage.name: stage.params() for stage in layout.stages}
+    dense = {name: param for name, param in params.items() if isinstance(param, models.VectorParams)}
+    sparse = {name: param for name, param in params.items() if isinstance(param, models.SparseVectorParams)}
+    arguments = {
         "collection_name": layout.name,
-        "vectors_config": {layout.vector_name: params} if layout.vector_name else params,
-        "metadata": {METADATA_KEY: dict(settings)},
+        "vectors_config": {layout.vector_name: multivector, **dense} if layout.vector_name else multivector,
+        "metadata": {METADATA_KEY: making(layout, settings)},
+        **storage.collection_options,
     }
+    return arguments | {"sparse_vectors_config": sparse} if sparse else arguments
 
 
-def attach(layout: Layout, info: models.CollectionInfo, settings: Mapping[str, Any]) -> Layout:
+def making(layout: Layout, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a collection remembers of its making."""
+    stages = {stage.name: stage.settings for stage in layout.stages}
+    return {**settings, "stages": stages} if stages else dict(settings)
+
+
+def attach(layout: Layout, info: models.CollectionInfo, settings: Mapping[str, Any], *, restore: bool) -> Layout:
     """Return the layout of a collection that exists, if it fits.
 
     A collection whose only vector is unnamed, as in Qdrant's ColBERT tutorial, fits as well as one of our own.
+
+    Parameters
+    ----------
+    layout
+        What is asked for.
+    info
+        What is there.
+    settings
+        What the vectors would be made with.
+    restore
+        Take the first stages that the collection remembers instead of those of `layout`.
 
     Raises
     ------
@@ -91,16 +127,52 @@ def attach(layout: Layout, info: models.CollectionInfo, settings: Mapping[str, A
     """
     vectors = info.config.params.vectors or {}
     by_name = dict(vectors) if isinstance(vectors, Mapping) else {UNNAMED_VECTOR: vectors}
+    sparse = info.config.params.sparse_vectors or {}
+    made_with = remembered(info)
     name = layout.vector_name
     if name == DEFAULT_VECTOR and name not in by_name and UNNAMED_VECTOR in by_name:
         name = UNNAMED_VECTOR
-    differences = [*_vector_differences(name, by_name, layout.dim), *_making_differences(info, settings)]
+    stored = made_with.get("stages", {})
+    stages, missing = restored(stored) if restore else (layout.stages, [])
+    differences = [
+        *_vector_differences(name, by_name, layout.dim),
+        *_making_differences(made_with, settings),
+        *(f"its first stage {stage!r} needs its encoder: pass stages=[Dense(...)]" for stage in missing),
+        *(difference for stage in stages for difference in _stage_differences(stage, by_name, sparse, stored)),
+    ]
+    if not restore:
+        unknown = [stage for stage in stored if stage not in [known.name for known in stages]]
+        differences += [f"it has the first stage {stage!r}, which new records would lack" for stage in unknown]
     if differences:
         raise CollectionMismatch(
             f"collection {layout.name!r} exists and is not what was asked for: {'; '.join(differences)}. "
-            "Open it with the model it was made with, or choose another collection name"
+            "Open it as it was made, or choose another collection name"
         )
-    return Layout(layout.name, name, layout.content_key, layout.metadata_key, layout.dim)
+    return replace(layout, vector_name=name, stages=tuple(stages))
+
+
+def remembered(info: models.CollectionInfo) -> dict[str, Any]:
+    """Return what a collection remembers of its making; nothing where it was made by hand."""
+    found: dict[str, Any] = (getattr(info.config, "metadata", None) or {}).get(METADATA_KEY, {})
+    return found
+
+
+def _stage_differences(
+    stage: Stage,
+    dense: Mapping[str, models.VectorParams],
+    sparse: Mapping[str, models.SparseVectorParams],
+    stored: Mapping[str, Any],
+) -> list[str]:
+    params = stage.params()
+    found = (sparse if isinstance(params, models.SparseVectorParams) else dense).get(stage.name)
+    if found is None:
+        return [f"it has no first stage {stage.name!r} (add_stage adds it)"]
+    if isinstance(params, models.VectorParams) and getattr(found, "size", None) != params.size:
+        return [f"its first stage {stage.name!r} has {getattr(found, 'size', None)} dimensions, not {params.size}"]
+    made_with = stored.get(stage.name)
+    if made_with is not None and made_with != stage.settings:
+        return [f"its first stage {stage.name!r} was made with {made_with}, this is {stage.settings}"]
+    return []
 
 
 def _vector_differences(name: str, by_name: Mapping[str, models.VectorParams], dim: int) -> list[str]:
@@ -118,8 +190,7 @@ def _vector_differences(name: str, by_name: Mapping[str, models.VectorParams], d
     return differences
 
 
-def _making_differences(info: models.CollectionInfo, settings: Mapping[str, Any]) -> list[str]:
-    made_with = (getattr(info.config, "metadata", None) or {}).get(METADATA_KEY, {})
+def _making_differences(made_with: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
     model, ours = made_with.get("model"), settings.get("model")
     if model is None or ours is None or _same_model(str(model), str(ours)):
         return []

@@ -14,23 +14,27 @@ from qdrant_client import models
 from colbert_qdrant._once import once
 from colbert_qdrant.collection import ingest, operations
 from colbert_qdrant.collection.engines import Place, connect
-from colbert_qdrant.collection.ingest import AddReport, OnError, Source
+from colbert_qdrant.collection.ingest import AddReport, Failure, OnError, Source
 from colbert_qdrant.collection.operations import (
     Call,
+    Compute,
     EncodeQueries,
-    FinishEncoding,
+    Finish,
     Operation,
     Pause,
     Query,
     RecordId,
     SearchOptions,
-    StartEncoding,
+    Start,
     Step,
 )
 from colbert_qdrant.collection.points import Hit, Record
 from colbert_qdrant.collection.progress import progress_bar
 from colbert_qdrant.collection.schema import DEFAULT_VECTOR, Layout
+from colbert_qdrant.collection.stages import CANDIDATES, Fusion, Stage, as_stages
+from colbert_qdrant.collection.storage import Footprint, Storage
 from colbert_qdrant.embedders import as_embedder, embedder_dim, embedder_settings
+from colbert_qdrant.embedding.muvera import Muvera
 from colbert_qdrant.types import Embedder
 
 if TYPE_CHECKING:
@@ -59,6 +63,11 @@ class MultivectorCollection:
         Of the multivector; ``""``: the unnamed one.
     content_key, metadata_key
         Payload keys of the text and of the metadata.
+    stages
+        What finds the candidates that MaxSim then puts in order: `Muvera`, `Dense`, `Bm25`, or several. ``None``: as
+        the collection was made; for a new one none, so that MaxSim answers over all documents.
+    storage
+        How a new collection is stored; see `Storage`.
 
     Raises
     ------
@@ -97,6 +106,8 @@ class MultivectorCollection:
         vector_name: str = DEFAULT_VECTOR,
         content_key: str = "page_content",
         metadata_key: str = "metadata",
+        stages: Iterable[Stage | Muvera] | None = None,
+        storage: Storage | None = None,
     ) -> None:
         self.place = Place(
             client=client,
@@ -109,10 +120,13 @@ class MultivectorCollection:
         )
         self.embedder = as_embedder(embedder)
         self.settings = embedder_settings(self.embedder)
-        wanted = Layout(name, vector_name, content_key, metadata_key, embedder_dim(self.embedder))
+        self.storage = storage or Storage()
+        dim = embedder_dim(self.embedder)
+        wanted = Layout(name, vector_name, content_key, metadata_key, dim, as_stages(stages or ()))
         self.engine = connect(self.place)
         try:
-            self.layout = self._run(operations.open_collection(wanted, self.settings))
+            opening = operations.open_collection(wanted, self.settings, self.storage, restore=stages is None)
+            self.layout = self._run(opening)
         except BaseException:
             self.close()
             raise
@@ -188,6 +202,9 @@ class MultivectorCollection:
         search_params: models.SearchParams | None = None,
         mmr: models.Mmr | None = None,
         consistency: models.ReadConsistencyType | int | None = None,
+        candidates: int = CANDIDATES,
+        fusion: Fusion = "rrf",
+        exhaustive: bool = False,
     ) -> list[Hit]:
         """Find the documents with the highest MaxSim, the best first.
 
@@ -197,6 +214,8 @@ class MultivectorCollection:
             A text, or its ``(tokens, dim)`` multivector.
         limit, filter, offset, score_threshold, with_vectors, search_params, mmr, consistency
             See `SearchOptions`.
+        candidates, fusion, exhaustive
+            Of the first stages; see `SearchOptions`.
         """
         options = SearchOptions(
             limit=limit,
@@ -204,9 +223,12 @@ class MultivectorCollection:
             offset=offset,
             score_threshold=score_threshold,
             with_vectors=with_vectors,
-            search_params=search_params,
+            search_params=self.storage.search_params(search_params),
             mmr=mmr,
             consistency=consistency,
+            candidates=candidates,
+            fusion=fusion,
+            exhaustive=exhaustive,
         )
         return self._run(operations.search(self.layout, query, options))
 
@@ -241,6 +263,36 @@ class MultivectorCollection:
             yield from page
             if offset is None:
                 return
+
+    def add_stage(self, stage: Stage | Muvera) -> None:
+        """Give the collection another first stage, computed from its stored texts or token vectors.
+
+        Text that is stored under another form than it was encoded in (`encoded_as`) is encoded as it is stored.
+        A run that was stopped is repeated.
+
+        Raises
+        ------
+        InvalidInput
+            There is a stage or vector of that name already.
+        """
+        [made] = as_stages([stage])
+        self.layout = self._run(operations.add_stage(self.layout, self.settings, made))
+
+    def footprint(self, texts: Sequence[str], documents: int) -> Footprint:
+        """Estimate what so many documents will take, judging by some of them.
+
+        Parameters
+        ----------
+        texts
+            Typical documents; they are encoded.
+        documents
+            How many there will be.
+        """
+        return self._run(operations.estimate(self.layout, self.storage, texts, documents))
+
+    def plan(self, texts: Sequence[str]) -> list[Failure]:
+        """Return the texts that `add` would refuse, each with the reason; they are encoded, nothing is stored."""
+        return self._run(ingest.refusals(self.layout, texts))
 
     def as_async(self) -> AsyncMultivectorCollection:
         """Return the asynchronous face of this collection: with `url` on a client of its own, else on threads."""
@@ -285,9 +337,11 @@ class MultivectorCollection:
                 return self.engine.call(method, arguments)
             case EncodeQueries(texts):
                 return list(self.embedder.query_embed(texts))
-            case StartEncoding(texts):
-                return self._encoding.submit(lambda: list(self.embedder.embed(texts)))
-            case FinishEncoding(job):
+            case Compute(work):
+                return work(self.embedder)
+            case Start(work):
+                return self._encoding.submit(work, self.embedder)
+            case Finish(job):
                 return job.result()
             case Pause(seconds):
                 time.sleep(seconds)

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
 
 from colbert_qdrant._once import once
 from colbert_qdrant.checks import check_text, check_texts
 from colbert_qdrant.embedding import files, registry
-from colbert_qdrant.embedding.encoder import Encoder, Provider, cpu_count, windows
-from colbert_qdrant.embedding.spec import ColbertSpec, QueryExpansion, resolve_spec
-from colbert_qdrant.embedding.tokens import TextTokenizer
+from colbert_qdrant.embedding.encoder import Encoder, windows
+from colbert_qdrant.embedding.hardware import Device, Provider, choose_hardware
+from colbert_qdrant.embedding.pooling import pool, pool_to
+from colbert_qdrant.embedding.projection import read_projection
+from colbert_qdrant.embedding.spec import ColbertSpec, Compat, QueryExpansion, resolve_spec
+from colbert_qdrant.embedding.tokens import TextTokenizer, TokenizedText
 from colbert_qdrant.errors import InvalidInput, UnknownModel
 from colbert_qdrant.types import Multivector, TokenVectors
+
+LongDocuments: TypeAlias = Literal["truncate", "window", "error"]
+Dtype: TypeAlias = Literal["float32", "float16"]
 
 DEFAULT_MODEL = "answerdotai/answerai-colbert-small-v1"
 WINDOW = 256
@@ -37,16 +47,38 @@ class ColbertEmbedder:
     revision
         Branch, tag or commit of the hub's repository.
     model_file
-        Another ONNX file of the model, relative to its folder, such as a quantised one.
+        Another ONNX file of the model, relative to its folder.
+    quantized
+        Use the model's int8 file: about twice the speed and a quarter of the size, for vectors whose cosine with
+        the exact ones is about 0.98 (0.93 where it was quantised per tensor).
     model_path
         A folder that holds the files of the model named by `model`: nothing is fetched.
+    device
+        ``"cpu"``; ``"cuda"``, an error where it can't be had; ``"auto"``: CUDA where this installation of ONNX
+        Runtime has it.
+    device_ids
+        Several devices to use side by side.
     providers
-        ONNX Runtime execution providers; ``None``: the CPU.
+        ONNX Runtime execution providers by name, instead of `device`.
     threads
         Processor cores to use; ``None``: all that the process may.
     query_length, query_expansion, document_length
         See `ColbertSpec`; ``None``: as the model was made. A `query_length` without a `query_expansion` cuts
         longer queries, which otherwise pass whole.
+    compat
+        Treat text exactly as ``"fastembed"`` or ``"pylate"`` does; see `resolve_spec`.
+    long_documents
+        What becomes of a document longer than `document_length`: ``"truncate"`` cuts it, with one warning a call
+        that counts the cut ones; ``"window"`` encodes overlapping windows and keeps each token once, so that it
+        becomes one multivector of any length; ``"error"`` refuses it.
+    pool_factor
+        Keep about one in so many vectors of a document; see `pool`.
+    max_vectors
+        Pool a document down to so many vectors where it has more: Qdrant takes fewer than 1,048,576 / `dim` of them.
+    dim
+        Cut vectors to that length, for a model that was trained for it (jina-colbert-v2: 128, 96, 64).
+    dtype
+        ``"float32"`` or ``"float16"``: of the vectors that come out; half the memory, differences below 1e-3.
 
     Raises
     ------
@@ -56,11 +88,14 @@ class ColbertEmbedder:
         The files can't be had.
     InvalidModel
         The files can't be used (raised on first use where only loading can tell).
+    ProviderUnavailable
+        The hardware asked for can't be used (on first use); there is no silent fall-back.
 
     Notes
     -----
-    A graph with dynamic int8 quantisation takes the range of its activations over the whole batch, so it is run one
-    text at a time: the same text then always gives the same vectors.
+    A graph with dynamic int8 quantisation takes the range of its activations over the whole batch, so that a text's
+    vectors would depend on the texts beside it (lowest token cosine measured: 0.94). Such a graph is run one text
+    at a time, which costs about 4% on a CPU: the same text then always gives the same vectors.
 
     References
     ----------
@@ -72,7 +107,7 @@ class ColbertEmbedder:
     >>> embedder = ColbertEmbedder("all-MiniLM-L6-v2-int8")
     >>> [document] = embedder.embed(["A soldier relives the same day."])
     >>> document.shape
-    (9, 384)
+    (11, 384)
     """
 
     def __init__(
@@ -83,17 +118,31 @@ class ColbertEmbedder:
         local_files_only: bool = False,
         revision: str | None = None,
         model_file: str | None = None,
+        quantized: bool = False,
         model_path: str | Path | None = None,
+        device: Device = "cpu",
+        device_ids: Sequence[int] | None = None,
         providers: Sequence[Provider] | None = None,
         threads: int | None = None,
         query_length: int | None = None,
         query_expansion: QueryExpansion | None = None,
         document_length: int | None = None,
+        compat: Compat | None = None,
+        long_documents: LongDocuments = "truncate",
+        pool_factor: float = 1,
+        max_vectors: int | None = None,
+        dim: int | None = None,
+        dtype: Dtype = "float32",
     ) -> None:
-        if threads is not None and threads < 1:
-            raise InvalidInput(f"threads={threads}: give at least 1, or None for all cores")
+        if long_documents not in ("truncate", "window", "error"):
+            raise InvalidInput(f"long_documents={long_documents!r}: use 'truncate', 'window' or 'error'")
+        if dtype not in ("float32", "float16"):
+            raise InvalidInput(f"dtype={dtype!r}: use 'float32' or 'float16'")
+        if not pool_factor >= 1 or (max_vectors is not None and max_vectors < 1):
+            raise InvalidInput(f"pool_factor={pool_factor}, max_vectors={max_vectors}: give at least 1")
+        self._hardware = choose_hardware(device, device_ids, providers, threads)
         options = files.HubOptions(cache_dir, revision, local_files_only)
-        self.model_name, row, self._files = _locate(model, model_path, model_file, options)
+        self.model_name, row, self._files = files.locate(model, model_path, model_file, options, quantized=quantized)
         explicit = {
             "query_length": query_length,
             "query_expansion": query_expansion,
@@ -103,15 +152,19 @@ class ColbertEmbedder:
             explicit={name: value for name, value in explicit.items() if value is not None},
             registered=row.spec if row else {},
             folder=self._files.folder,
+            compat=compat,
         )
-        self._dim = self.spec.dim or (row.dim if row and not model_file else None)
-        self._providers = providers
-        self._threads = threads or cpu_count()
+        self._full_dim = self.spec.dim or (row.dim if row else None)
+        self._cut_dim = _check_dim(dim, self._full_dim, row.dims if row else ())
+        self._long_documents = long_documents
+        self._pool_factor = pool_factor
+        self._max_vectors = max_vectors
+        self._dtype = np.dtype(dtype)
 
     @property
     def dim(self) -> int:
         """Length of a token vector."""
-        return self._dim or self._document_encoder.dim
+        return self._cut_dim or self._full_dim or self._document_encoder.dim
 
     @property
     def embedding_size(self) -> int:
@@ -121,12 +174,15 @@ class ColbertEmbedder:
     @property
     def settings(self) -> dict[str, Any]:
         """What a document's vectors depend on besides its text; a collection remembers it."""
-        return {
+        settings = {
             "model": self.model_name,
             "file": self._files.onnx.name,
             "dim": self.dim,
             "document_length": self._tokenizer.document_limit,
+            "long_documents": self._long_documents,
+            "pool_factor": self._pool_factor,
         }
+        return settings if self._max_vectors is None else settings | {"max_vectors": self._max_vectors}
 
     def embed(
         self, documents: str | Iterable[str], batch_size: int = WINDOW, parallel: int | None = None
@@ -146,32 +202,41 @@ class ColbertEmbedder:
         Yields
         ------
         numpy.ndarray
-            ``(tokens, dim)``, float32, rows of length 1, in input order. Rows of skip-listed punctuation are left
-            out. An empty text has the rows of its special tokens.
+            ``(tokens, dim)``, of the embedder's `dtype`, rows of length 1, in input order. Rows of skip-listed
+            punctuation are left out. An empty text has the rows of its special tokens.
 
         Raises
         ------
         InvalidInput
-            Something that is not text: raised before any text of its `batch_size` is encoded.
+            Something that is not text, or, with ``long_documents="error"``, a long document: raised before any
+            text of its `batch_size` is encoded.
         """
-        return self._encode(check_texts(documents, "document"), batch_size, is_query=False)
+        return self._embed_windows(windows(check_texts(documents, "document"), _at_least_one(batch_size)))
 
     def passage_embed(self, texts: Iterable[str], batch_size: int = WINDOW) -> Iterator[Multivector]:
         """Encode documents; the same as `embed`."""
         return self.embed(texts, batch_size)
 
     def query_embed(self, query: str | Iterable[str], batch_size: int = WINDOW) -> Iterator[Multivector]:
-        """Encode queries: ``(tokens, dim)`` float32 each, expansion rows included, in input order.
+        """Encode queries: ``(tokens, dim)`` each, expansion rows included, in input order.
 
         Raises
         ------
         InvalidInput
             Something that is not text.
         """
-        return self._encode(check_texts(query, "query"), batch_size, is_query=True)
+        return self._query_windows(windows(check_texts(query, "query"), _at_least_one(batch_size)))
 
     def token_vectors(self, texts: Iterable[str], *, is_query: bool = False) -> Iterator[TokenVectors]:
-        """Encode texts and say for each row which token of the text it stands for."""
+        """Encode texts and say for each row which token of the text it stands for.
+
+        Raises
+        ------
+        InvalidInput
+            The embedder pools, so that a row stands for several tokens.
+        """
+        if not is_query and (self._pool_factor > 1 or self._max_vectors is not None):
+            raise InvalidInput("pooled vectors stand for several tokens each; use an embedder that does not pool")
         for text in texts:
             check_text(text)
             [vectors] = self.query_embed(text) if is_query else self.embed(text)
@@ -214,25 +279,113 @@ class ColbertEmbedder:
         """Return the length of a registered model's token vectors, without loading it."""
         return _registered(model_name).dim
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.model_name!r}, dim={self._dim})"
+    @classmethod
+    def add_custom_model(
+        cls,
+        model: str,
+        *,
+        dim: int,
+        hf: str | None = None,
+        model_file: str = "model.onnx",
+        additional_files: Sequence[str] = (),
+        license: str = "",
+        size_in_gb: float = 0.0,
+        description: str = "",
+        spec: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Register a model, so that it can be asked for by name; one of that name is replaced.
 
-    def _encode(self, texts: Iterator[str], batch_size: int, *, is_query: bool) -> Iterator[Multivector]:
-        size = _at_least_one(batch_size)
-        return self._encode_windows(windows(texts, size), is_query=is_query)
+        Parameters
+        ----------
+        model
+            The name.
+        dim
+            Length of its token vectors.
+        hf
+            Its repository on the hub; ``None``: as `model`.
+        model_file, additional_files
+            The ONNX file, and files it needs beside it.
+        license, size_in_gb, description
+            For `list_supported_models`.
+        spec
+            Fields of `ColbertSpec` that the checkpoint's own files do not state.
 
-    def _encode_windows(self, texts: Iterator[list[str]], *, is_query: bool) -> Iterator[Multivector]:
-        encoder, tokenize = (
-            (self._query_encoder, self._tokenizer.queries)
-            if is_query
-            else (self._document_encoder, self._tokenizer.documents)
+        Raises
+        ------
+        InvalidInput
+            A field that `ColbertSpec` does not have, or a value that it does not take.
+        """
+        fields = {"dim": dim, **(spec or {})}
+        try:
+            ColbertSpec(**fields)
+        except TypeError as error:
+            raise InvalidInput(f"spec of {model!r}: {error}; its fields are those of ColbertSpec") from None
+        registry.add(
+            registry.RegisteredModel(
+                model=model,
+                dim=dim,
+                model_file=model_file,
+                license=license,
+                size_in_gb=size_in_gb,
+                description=description,
+                hf=hf or model,
+                additional_files=tuple(additional_files),
+                spec=fields,
+            )
         )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.model_name!r}, dim={self._cut_dim or self._full_dim})"
+
+    def _embed_windows(self, texts: Iterator[list[str]]) -> Iterator[Multivector]:
+        cut = total = 0
+        try:
+            for window in texts:
+                documents = self._tokenizer.documents(window)
+                cut += sum(document.is_cut for document in documents)
+                yield from map(self._finished, self._encode_documents(documents, first=total))
+                total += len(window)
+        finally:
+            if cut:
+                warnings.warn(
+                    f"{cut} of {total} documents were longer than {self._tokenizer.document_limit} tokens and were "
+                    "cut: long_documents='window' encodes them whole",
+                    stacklevel=3,
+                )
+
+    def _encode_documents(self, documents: list[TokenizedText], *, first: int) -> list[Multivector]:
+        if self._long_documents == "truncate":
+            return self._document_encoder.encode(documents)
+        if self._long_documents == "error":
+            self._refuse_long(documents, first)
+        parts = [self._tokenizer.windows(document) for document in documents]
+        encoded = iter(self._document_encoder.encode([window for windows in parts for window in windows]))
+        return [_joined(list(islice(encoded, len(windows)))) for windows in parts]
+
+    def _refuse_long(self, documents: list[TokenizedText], first: int) -> None:
+        limit = self._tokenizer.document_limit
+        for position, document in enumerate(documents, start=first):
+            if len(document.ids) > limit:
+                raise InvalidInput(
+                    f"document {position} has {len(document.ids)} tokens, the limit is {limit}: split it, or use "
+                    "long_documents='window'"
+                )
+
+    def _finished(self, vectors: Multivector) -> Multivector:
+        if self._pool_factor > 1:
+            vectors = pool(vectors, self._pool_factor)
+        if self._max_vectors is not None:
+            vectors = pool_to(vectors, self._max_vectors)
+        return vectors.astype(self._dtype, copy=False)
+
+    def _query_windows(self, texts: Iterator[list[str]]) -> Iterator[Multivector]:
         for window in texts:
-            yield from encoder.encode(tokenize(window))
+            for vectors in self._query_encoder.encode(self._tokenizer.queries(window)):
+                yield vectors.astype(self._dtype, copy=False)
 
     @once
     def _tokenizer(self) -> TextTokenizer:
-        return TextTokenizer(self._files.folder, self.spec)
+        return TextTokenizer(self._files.folder, self.spec, cut_documents=self._long_documents == "truncate")
 
     @once
     def _document_encoder(self) -> Encoder:
@@ -240,15 +393,18 @@ class ColbertEmbedder:
 
     @once
     def _query_encoder(self) -> Encoder:
-        return self._load(wide=True) if self._threads > 1 else self._document_encoder
+        # On a processor a lone query is fastest spread over all cores, in a session of its own.
+        wide = self._hardware.threads > 1 and not self._hardware.is_accelerated
+        return self._load(wide=True) if wide else self._document_encoder
 
     def _load(self, *, wide: bool) -> Encoder:
         return Encoder(
             self._files.onnx,
             pad_id=self._tokenizer.pad_id,
-            dim=self._dim,
-            providers=self._providers,
-            threads=self._threads,
+            dim=self._full_dim,
+            cut_dim=self._cut_dim,
+            projection=read_projection(self._files.folder),
+            hardware=self._hardware,
             wide=wide,
         )
 
@@ -264,7 +420,9 @@ class LateInteractionTextEmbedding(ColbertEmbedder):
         As in `ColbertEmbedder`.
     cuda
         ``True``: the CUDA provider, an error where it is missing; ``False``: the CPU; ``"auto"``: CUDA where this
-        installation of ONNX Runtime has it. `providers` goes first.
+        installation of ONNX Runtime has it.
+    device_ids
+        Several CUDA devices to use side by side.
     lazy_load
         Load the model on first use instead of now.
     specific_model_path
@@ -282,6 +440,7 @@ class LateInteractionTextEmbedding(ColbertEmbedder):
         threads: int | None = None,
         providers: Sequence[Provider] | None = None,
         cuda: bool | str = "auto",
+        device_ids: list[int] | None = None,
         lazy_load: bool = False,
         *,
         local_files_only: bool = False,
@@ -292,40 +451,14 @@ class LateInteractionTextEmbedding(ColbertEmbedder):
             cache_dir=cache_dir,
             local_files_only=local_files_only,
             model_path=specific_model_path,
-            providers=providers or _cuda_or_cpu(cuda),
+            device="cuda" if cuda is True else "cpu" if cuda is False else "auto",
+            device_ids=device_ids,
+            providers=providers,
             threads=threads,
+            compat="fastembed",
         )
         if not lazy_load:
             _ = self._document_encoder
-
-
-def _locate(
-    model: str | Path, model_path: str | Path | None, model_file: str | None, options: files.HubOptions
-) -> tuple[str, registry.RegisteredModel | None, files.ModelFiles]:
-    """Find a model's registered row, if it has one, and its files."""
-    if not isinstance(model, str | Path) or not str(model):
-        raise InvalidInput(f"model={model!r}: give a model's name or the folder that holds its files")
-    row = registry.find(str(model))
-    folder = Path(model_path) if model_path is not None else None if row else Path(model)
-    if folder is not None and folder.is_dir():
-        name = row.model if row else folder.resolve().name
-        return name, row, files.from_folder(folder, model_file or (row.model_file if row else None))
-    if model_path is not None:
-        raise InvalidInput(f"model_path={str(model_path)!r} is not a folder; give the one that holds {model}")
-    if row is not None and row.hf is None and row.packaged is not None:
-        return row.model, row, files.from_package(row, row.packaged)
-    repo, onnx = (row.hf, model_file or row.model_file) if row else (str(model), model_file)
-    if repo is None or onnx is None or "/" not in repo:
-        names = ", ".join(known.model for known in registry.registered())
-        raise UnknownModel(
-            f"{str(model)!r} is neither a folder nor a known model ({names}); for another repository of the hub "
-            "name its ONNX file too, with model_file="
-        )
-    return (
-        (row.model if row else repo),
-        row,
-        files.from_hub(repo, onnx, row.additional_files if row else (), options),
-    )
 
 
 def _registered(name: str) -> registry.RegisteredModel:
@@ -336,12 +469,15 @@ def _registered(name: str) -> registry.RegisteredModel:
     return row
 
 
-def _cuda_or_cpu(cuda: bool | str) -> list[Provider]:
-    if str(cuda).lower().endswith("auto"):  # FastEmbed's Device.AUTO, whose value is "auto"
-        import onnxruntime
+def _check_dim(dim: int | None, full: int | None, trained: tuple[int, ...]) -> int | None:
+    if dim is None or dim == full or dim in trained:
+        return dim
+    known = f"it was trained for {', '.join(map(str, trained))}" if trained else "it was not trained to be cut"
+    raise InvalidInput(f"dim={dim}: the model's vectors have {full or 'their own'} numbers and {known}")
 
-        cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-    return ["CUDAExecutionProvider", "CPUExecutionProvider"] if cuda else ["CPUExecutionProvider"]
+
+def _joined(parts: list[Multivector]) -> Multivector:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _at_least_one(batch_size: int) -> int:

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import mmap
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from itertools import cycle, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from colbert_qdrant.embedding.hardware import Hardware, open_session
+from colbert_qdrant.embedding.projection import Projection
 from colbert_qdrant.embedding.tokens import TokenizedText
-from colbert_qdrant.errors import InvalidModel, ProviderUnavailable
+from colbert_qdrant.errors import InvalidModel
 from colbert_qdrant.types import Multivector
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 T = TypeVar("T")
-
-Provider = str | tuple[str, dict[str, Any]]
-
-TOKEN_BUDGET = 512
-"""Tokens in one run of the graph, padding included. On a CPU larger batches only fall out of its caches."""
 
 _MIN_NORM = 1e-12
 _KNOWN_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -41,21 +38,23 @@ class Encoder:
     pad_id
         Token that fills up a batch.
     dim
-        Length of a token vector, where known: tells the output apart from others.
-    providers
-        ONNX Runtime execution providers.
-    threads
-        Texts of a window are encoded by that many threads side by side, each with the graph to itself: twice the
-        throughput of one run spread over the same threads.
+        Length of the model's token vectors, where known: tells the output apart from others.
+    cut_dim
+        Keep that many numbers of each vector, for models trained to be cut (Matryoshka).
+    projection
+        What turns the graph's rows into token vectors, for graphs that end with the backbone.
+    hardware
+        Where to run.
     wide
-        Spread each run over all threads instead, for the latency of a single short query.
+        Spread each run over all threads, for the latency of a single short query. Otherwise texts are encoded by the
+        threads side by side, each with the graph to itself: twice the throughput of one run spread over them.
 
     Raises
     ------
     InvalidModel
         Not an ONNX file, or not a graph of this kind.
     ProviderUnavailable
-        A provider that this installation of ONNX Runtime lacks.
+        A provider that this installation of ONNX Runtime lacks, or can't start.
     """
 
     def __init__(
@@ -64,16 +63,26 @@ class Encoder:
         *,
         pad_id: int,
         dim: int | None,
-        providers: Sequence[Provider] | None,
-        threads: int,
+        cut_dim: int | None,
+        projection: Projection | None,
+        hardware: Hardware,
         wide: bool = False,
     ) -> None:
-        self._session = _open_session(onnx, providers, intra_op_threads=threads if wide else 1)
+        intra_op_threads = hardware.threads if wide else 1
+        sessions = [open_session(onnx, providers, intra_op_threads) for providers in hardware.providers_by_device]
+        self._token_types = _check_inputs(sessions[0], onnx)
+        self._output, width = _find_output(sessions[0], onnx, dim, projection)
+        missing = projection is not None and projection.is_missing_from(self._output, width)
+        self._projection = projection if missing else None
+        full = self._projection.dim_out if self._projection else width
+        self.dim = min(cut_dim or full, full)
         self._pad_id = pad_id
-        self._token_types = _check_inputs(self._session, onnx)
-        self._output, self.dim = _find_output(self._session, onnx, dim)
-        self._budget = 0 if is_dynamically_quantized(onnx) else TOKEN_BUDGET
-        self._pool = None if wide or threads == 1 else ThreadPoolExecutor(threads, thread_name_prefix="colbert-encoder")
+        self._budget = 0 if is_dynamically_quantized(onnx) else hardware.token_budget
+        workers = len(sessions) if hardware.is_accelerated or wide else hardware.threads
+        self._sessions: SimpleQueue[InferenceSession] = SimpleQueue()
+        for session in islice(cycle(sessions), workers):
+            self._sessions.put(session)
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="colbert-encoder") if workers > 1 else None
 
     def encode(self, texts: Sequence[TokenizedText]) -> list[Multivector]:
         """Encode texts; the result is in their order, each ``(kept tokens, dim)`` float32 with rows of length 1."""
@@ -98,11 +107,22 @@ class Encoder:
         feeds = {"input_ids": ids, "attention_mask": attention}
         if self._token_types:
             feeds["token_type_ids"] = np.zeros(shape, dtype=np.int64)
-        (hidden,) = self._session.run([self._output], feeds)
-        packed = hidden[keep].astype(np.float32, copy=False)
-        normalize_rows(packed)
+        session = self._sessions.get()  # one for each thread, on whichever device is free
+        try:
+            (hidden,) = session.run([self._output], feeds)
+        finally:
+            self._sessions.put(session)
+        rows = self._token_vectors(hidden[keep].astype(np.float32, copy=False))
         ends = np.cumsum([int(np.count_nonzero(text.keep)) for text in batch])
-        return np.split(packed, ends[:-1])
+        return np.split(rows, ends[:-1])
+
+    def _token_vectors(self, rows: Multivector) -> Multivector:
+        if self._projection is not None:
+            rows = self._projection(rows)
+        if self.dim < rows.shape[1]:
+            rows = np.ascontiguousarray(rows[:, : self.dim])
+        normalize_rows(rows)
+        return rows
 
 
 def plan_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
@@ -144,12 +164,6 @@ def windows(items: Iterator[T], size: int) -> Iterator[list[T]]:
         yield window
 
 
-def cpu_count() -> int:
-    """Return how many processors this process may use, which a container often makes fewer than the machine has."""
-    affinity: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
-
-
 def is_dynamically_quantized(onnx: Path) -> bool:
     """Tell whether a graph measures its activations' range anew in every run.
 
@@ -160,31 +174,6 @@ def is_dynamically_quantized(onnx: Path) -> bool:
     """
     with onnx.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         return content.find(b"DynamicQuantizeLinear") >= 0
-
-
-def _open_session(onnx: Path, providers: Sequence[Provider] | None, intra_op_threads: int) -> InferenceSession:
-    import onnxruntime
-
-    available = onnxruntime.get_available_providers()
-    wanted = list(providers or ["CPUExecutionProvider"])
-    missing = [name for name in (p if isinstance(p, str) else p[0] for p in wanted) if name not in available]
-    if missing:
-        raise ProviderUnavailable(
-            f"{', '.join(missing)} not available: this installation of onnxruntime has {', '.join(available)}"
-        )
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = intra_op_threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    # Every batch has another shape: an arena would keep the largest of each and a memory pattern never fits.
-    options.enable_cpu_mem_arena = False
-    options.enable_mem_pattern = False
-    # Threads that spin while they wait for the next query burn a core each.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    try:
-        return onnxruntime.InferenceSession(str(onnx), options, providers=wanted)
-    except Exception as error:  # the runtime's exceptions have no base class but Exception
-        raise InvalidModel(f"{onnx} can't be loaded as an ONNX model ({error}); fetch the file again") from error
 
 
 def _check_inputs(session: InferenceSession, onnx: Path) -> bool:
@@ -199,21 +188,25 @@ def _check_inputs(session: InferenceSession, onnx: Path) -> bool:
     return "token_type_ids" in names
 
 
-def _find_output(session: InferenceSession, onnx: Path, dim: int | None) -> tuple[str, int]:
+def _find_output(
+    session: InferenceSession, onnx: Path, dim: int | None, projection: Projection | None
+) -> tuple[str, int]:
     """Find the output that holds one vector a token, by rank and last dimension; exporters agree on no name."""
     outputs = {argument.name: argument.shape for argument in session.get_outputs()}
-    per_token = {name: shape[-1] for name, shape in outputs.items() if len(shape) == 3}
-    fixed = {name: last for name, last in per_token.items() if isinstance(last, int)}
-    fitting = [name for name, last in per_token.items() if dim is None or last == dim or name not in fixed]
-    if not fitting:
-        shapes = ", ".join(f"{name} {shape}" for name, shape in outputs.items())
-        raise InvalidModel(
-            f"{onnx} has no output of one {dim or ''}-dimensional vector a token, only {shapes}; "
-            "choose another file with model_file="
-        )
-    name = next((name for name in fitting if name in fixed), fitting[0])
-    if name in fixed:
-        return name, fixed[name]
-    one_token = np.ones((1, 1), dtype=np.int64)
-    feeds = {argument.name: one_token for argument in session.get_inputs()}
-    return name, int(session.run([name], feeds)[0].shape[-1])
+    widths = {name: shape[-1] for name, shape in outputs.items() if len(shape) == 3}
+    if any(not isinstance(width, int) for width in widths.values()):
+        one_token = np.ones((1, 1), dtype=np.int64)
+        tried = session.run(list(widths), {argument.name: one_token for argument in session.get_inputs()})
+        widths = {name: array.shape[-1] for name, array in zip(widths, tried, strict=True)}
+    wanted = [dim, projection.dim_in if projection else None]
+    for width in wanted:  # a graph with the projection inside goes before one without
+        for name in widths:
+            if width is not None and widths[name] == width:
+                return name, width
+    if widths and wanted == [None, None]:
+        return next(iter(widths.items()))
+    shapes = ", ".join(f"{name} {shape}" for name, shape in outputs.items())
+    raise InvalidModel(
+        f"{onnx} has no output of one {dim or ''}-dimensional vector a token, only {shapes}; "
+        "choose another file with model_file="
+    )

@@ -15,12 +15,15 @@ from importlib import resources, util
 from pathlib import Path
 from typing import Any
 
-from colbert_qdrant.embedding.registry import OFFLINE_MODEL, PackagedModel, RegisteredModel
-from colbert_qdrant.embedding.spec import CONFIG_FILES
-from colbert_qdrant.errors import InvalidModel, MissingExtra, ModelFilesNotFound
+from colbert_qdrant.embedding.checkpoint import CONFIG_FILES
+from colbert_qdrant.embedding.projection import PROJECTION_FILES
+from colbert_qdrant.embedding.registry import OFFLINE_MODEL, PackagedModel, RegisteredModel, find, registered
+from colbert_qdrant.errors import InvalidInput, InvalidModel, MissingExtra, ModelFilesNotFound, UnknownModel
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "config.json")
-SETTINGS_FILES = (*CONFIG_FILES, "sentence_bert_config.json", "modules.json", "*_Dense/*")
+SETTINGS_FILES = (*CONFIG_FILES, "sentence_bert_config.json", *PROJECTION_FILES)
+
+QUANTIZED_FILES = ("model_int8.onnx", "model_quantized.onnx", "onnx/model_int8.onnx", "onnx/model_quantized.onnx")
 
 _RETRY_SECONDS = (1, 3, 9)
 
@@ -58,6 +61,75 @@ class HubOptions:
     cache_dir: str | Path | None = None
     revision: str | None = None
     local_files_only: bool = False
+
+
+def locate(
+    model: str | Path,
+    model_path: str | Path | None,
+    model_file: str | None,
+    options: HubOptions,
+    *,
+    quantized: bool = False,
+) -> tuple[str, RegisteredModel | None, ModelFiles]:
+    """Find a model by its name or folder.
+
+    Returns
+    -------
+    name : str
+        What the model is called from now on: its registered name, the hub's repository, or the folder's own name.
+    row : RegisteredModel or None
+        What is known of it.
+    files : ModelFiles
+        Where they are.
+
+    Raises
+    ------
+    UnknownModel
+        Neither a registered name nor a folder.
+    InvalidInput
+        Arguments that contradict each other.
+    """
+    if not isinstance(model, str | Path) or not str(model):
+        raise InvalidInput(f"model={model!r}: give a model's name or the folder that holds its files")
+    row = find(str(model))
+    folder = Path(model_path) if model_path is not None else None if row else Path(model)
+    if folder is not None and folder.is_dir():
+        name = row.model if row else _folder_name(folder)
+        asked = model_file or (_quantized_in(folder) if quantized else None)
+        usual = row.model_file if row and (folder / row.model_file).is_file() else None
+        return name, row, from_folder(folder, asked or usual)
+    if model_path is not None:
+        raise InvalidInput(f"model_path={str(model_path)!r} is not a folder; give the one that holds {model}")
+    if row is None:
+        if model_file is None or "/" not in str(model):
+            names = ", ".join(known.model for known in registered())
+            raise UnknownModel(
+                f"{str(model)!r} is neither a folder nor a known model ({names}); for another repository of the hub "
+                "name its ONNX file too, with model_file="
+            )
+        return str(model), None, from_hub(str(model), model_file, (), options)
+    if row.packaged is not None:
+        return row.model, row, from_package(row, row.packaged)
+    if quantized and row.quantized_file is None:
+        raise InvalidInput(f"{row.model} has no int8 file that we know of; name one with model_file=")
+    onnx = model_file or (row.quantized_file if quantized else None) or row.model_file
+    return row.model, row, from_hub(row.hf or row.model, onnx, row.additional_files, options)
+
+
+def _folder_name(folder: Path) -> str:
+    """Return the name of a folder, or of the repository when it is a snapshot in the hub's cache."""
+    path = folder.resolve()
+    repository = path.parent.parent.name
+    if path.parent.name == "snapshots" and repository.startswith("models--"):
+        return repository.removeprefix("models--").replace("--", "/")
+    return path.name
+
+
+def _quantized_in(folder: Path) -> str:
+    for name in QUANTIZED_FILES:
+        if (folder / name).is_file():
+            return name
+    raise ModelFilesNotFound(f"{folder} has none of {', '.join(QUANTIZED_FILES)}; name the int8 file with model_file=")
 
 
 def from_folder(folder: Path, model_file: str | None) -> ModelFiles:

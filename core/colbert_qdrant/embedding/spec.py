@@ -6,22 +6,16 @@ the first of: the caller's explicit arguments, the registry's row, the checkpoin
 
 from __future__ import annotations
 
-import json
-import string
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from colbert_qdrant.errors import InvalidInput, InvalidModel
+from colbert_qdrant.embedding.checkpoint import PUNCTUATION, read_checkpoint
+from colbert_qdrant.errors import InvalidInput
 
 QueryExpansion = Literal["min", "fixed", "none"]
-
-PUNCTUATION = tuple(string.punctuation)
-"""ColBERT's document skiplist: the 32 ASCII punctuation marks (colbert-ai, ``mask_punctuation``)."""
-
-CONFIG_FILES = ("config_sentence_transformers.json", "artifact.metadata", "onnx_config.json")
-"""Files that say how a checkpoint treats text, the most trustworthy first."""
+Compat = Literal["fastembed", "pylate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +46,13 @@ class ColbertSpec:
         Longest document in tokens, markers included; ``None``: what the encoder can read.
     skiplist
         Tokens whose rows are dropped from documents.
-    lowercase
-        Lower-case the text before the tokenizer sees it.
+    skip_first_pieces
+        Drop the first piece of each skip-listed word instead of the token that is spelled like it, as colbert-ai and
+        FastEmbed do; it makes a difference for SentencePiece vocabularies alone.
+    lowercase, strip
+        Lower-case the text, or take white space off its ends, before the tokenizer sees it.
+    drop_first
+        Drop the first row, that of ``[CLS]`` (bge-m3).
 
     References
     ----------
@@ -70,7 +69,10 @@ class ColbertSpec:
     attend_to_expansion: bool = False
     document_length: int | None = None
     skiplist: tuple[str, ...] = ()
+    skip_first_pieces: bool = False
     lowercase: bool = False
+    strip: bool = False
+    drop_first: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what no checkpoint can mean."""
@@ -103,7 +105,19 @@ COLBERT: Mapping[str, Any] = {
 """Stanford's settings, which most BERT checkpoints keep (colbert-ai, ``infra/config/settings.py``)."""
 
 
-def resolve_spec(explicit: Mapping[str, Any], registered: Mapping[str, Any], folder: Path) -> ColbertSpec:
+MODERN_COLBERT: Mapping[str, Any] = {
+    "query_marker": "[Q] ",
+    "document_marker": "[D] ",
+    "query_length": 32,
+    "query_expansion": "none",
+    "skiplist": PUNCTUATION,
+}
+"""What the ModernBERT checkpoints trained with PyLate share."""
+
+
+def resolve_spec(
+    explicit: Mapping[str, Any], registered: Mapping[str, Any], folder: Path, compat: Compat | None = None
+) -> ColbertSpec:
     """Merge the four sources of a spec.
 
     Parameters
@@ -114,6 +128,9 @@ def resolve_spec(explicit: Mapping[str, Any], registered: Mapping[str, Any], fol
         Fields of the registry's row.
     folder
         The checkpoint's folder, for its own config files.
+    compat
+        Treat text as another library does: ``"fastembed"`` reads documents as long as the encoder can;
+        ``"pylate"`` cuts and pads queries to `query_length` and takes white space off the ends of every text.
 
     Raises
     ------
@@ -123,6 +140,7 @@ def resolve_spec(explicit: Mapping[str, Any], registered: Mapping[str, Any], fol
         A config file that can't be read.
     """
     found = {**read_checkpoint(folder), **registered}
+    found |= _compatible(found, compat)
     asked = dict(explicit)
     if "query_length" in asked and "query_expansion" not in asked:
         asked["query_expansion"] = "none" if found.get("query_expansion", "none") == "none" else "fixed"
@@ -130,85 +148,14 @@ def resolve_spec(explicit: Mapping[str, Any], registered: Mapping[str, Any], fol
     return ColbertSpec(**{**found, **asked})
 
 
-def read_checkpoint(folder: Path) -> dict[str, Any]:
-    """Return the spec fields that the checkpoint's own files state; empty when it has none of them.
-
-    References
-    ----------
-    PyLate's ``config_sentence_transformers.json``, Stanford's ``artifact.metadata``, next-plaid's
-    ``onnx_config.json``.
-    """
-    readers = (_read_pylate, _read_stanford, _read_next_plaid)
-    for name, reader in zip(CONFIG_FILES, readers, strict=True):
-        if (folder / name).is_file():
-            fields = reader(read_json(folder / name), folder)
-            if fields:
-                return fields
-    return _read_sentence_transformer(folder)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; `InvalidModel` when it isn't one."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InvalidModel(f"{path} is not JSON ({error}); fetch the model's files again") from error
-    if not isinstance(content, dict):
-        raise InvalidModel(f"{path} holds {type(content).__name__}, not an object; fetch the model's files again")
-    return content
-
-
-def _read_pylate(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    if config.get("model_type") not in ("ColBERT", "MultiVectorEncoder") and "query_prefix" not in config:
-        return {}  # a plain sentence-transformers folder has this file too
-    expands = config.get("do_query_expansion", True)
-    return {
-        "query_marker": config.get("query_prefix", "[Q] ") or None,
-        "document_marker": config.get("document_prefix", "[D] ") or None,
-        "query_length": config.get("query_length") or 32,
-        "query_expansion": "min" if expands else "none",
-        "attend_to_expansion": bool(config.get("attend_to_expansion_tokens", False)),
-        "document_length": config.get("document_length") or 180,
-        "skiplist": tuple(config.get("skiplist_words", PUNCTUATION)),
-        "lowercase": _lowercases(folder),
-    }
-
-
-def _read_stanford(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    return {
-        "dim": config.get("dim"),
-        "query_marker": config.get("query_token_id", "[unused0]"),
-        "document_marker": config.get("doc_token_id", "[unused1]"),
-        "query_length": config.get("query_maxlen", 32),
-        "query_expansion": "min",
-        "attend_to_expansion": bool(config.get("attend_to_mask_tokens", False)),
-        "document_length": config.get("doc_maxlen", 220),
-        "skiplist": PUNCTUATION if config.get("mask_punctuation", True) else (),
-    }
-
-
-def _read_next_plaid(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    # Its exporters write do_query_expansion=false whatever the model does, so the flag says nothing and the
-    # default of ColBERT stands.
-    return {
-        "dim": config.get("embedding_dim"),
-        "query_marker": config.get("query_prefix") or None,
-        "document_marker": config.get("document_prefix") or None,
-        "query_length": config.get("query_length", 48),
-        "query_expansion": "min",
-        "attend_to_expansion": bool(config.get("attend_to_expansion_tokens", False)),
-        "document_length": config.get("document_length", 300),
-        "skiplist": tuple(config.get("skiplist_words", PUNCTUATION)),
-        "lowercase": bool(config.get("do_lower_case", False)),
-    }
-
-
-def _read_sentence_transformer(folder: Path) -> dict[str, Any]:
-    # max_seq_length is left aside: it is where a mean over tokens was found to work best, not what the encoder
-    # can read, and late interaction has no mean.
-    return {"lowercase": True} if _lowercases(folder) else {}
-
-
-def _lowercases(folder: Path) -> bool:
-    path = folder / "sentence_bert_config.json"
-    return path.is_file() and bool(read_json(path).get("do_lower_case", False))
+def _compatible(found: Mapping[str, Any], compat: Compat | None) -> dict[str, Any]:
+    expands = found.get("query_expansion", "none") != "none"
+    match compat:
+        case None:
+            return {}
+        case "fastembed":
+            return {"query_expansion": "min" if expands else "none", "document_length": None}
+        case "pylate":
+            return {"query_expansion": "fixed" if expands else "none", "cut_queries": True, "strip": True}
+        case _:
+            raise InvalidInput(f"compat={compat!r}: use 'fastembed' or 'pylate'")

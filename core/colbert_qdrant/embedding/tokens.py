@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from colbert_qdrant.embedding.spec import ColbertSpec, read_json
+from colbert_qdrant.embedding.checkpoint import read_json
+from colbert_qdrant.embedding.spec import ColbertSpec
 from colbert_qdrant.errors import InvalidModel
 
 if TYPE_CHECKING:
@@ -34,11 +36,14 @@ class TokenizedText:
         How many of them, from the first, the encoder may look at.
     keep
         ``(tokens,)``, bool: the rows of the output that belong to the multivector.
+    is_cut
+        Whether the text was longer than what is here of it.
     """
 
     ids: npt.NDArray[np.int64]
     attended: int
     keep: npt.NDArray[np.bool_]
+    is_cut: bool = False
 
 
 class TextTokenizer:
@@ -54,6 +59,8 @@ class TextTokenizer:
         Holds ``tokenizer.json``; ``tokenizer_config.json`` and ``config.json`` give the encoder's limit.
     spec
         What the checkpoint does to text.
+    cut_documents
+        Cut documents at the limit; else they come out whole, for `windows`.
 
     Raises
     ------
@@ -61,7 +68,7 @@ class TextTokenizer:
         No usable tokenizer, or one without a token that the spec names.
     """
 
-    def __init__(self, folder: Path, spec: ColbertSpec) -> None:
+    def __init__(self, folder: Path, spec: ColbertSpec, *, cut_documents: bool = True) -> None:
         self.spec = spec
         limit = encoder_limit(folder)
         self.document_limit = min(spec.document_length or limit, limit)
@@ -74,7 +81,10 @@ class TextTokenizer:
         self._document_marker = self._id_of(spec.document_marker, "document_marker")
         self._query_marker = self._id_of(spec.query_marker, "query_marker")
         self._expansion_id = self._expansion() if spec.query_padding else self.pad_id
-        self._documents.enable_truncation(self.document_limit - (self._document_marker is not None))
+        self._documents.no_truncation()
+        self._lead, self._tail = self._special_tokens_around()
+        if cut_documents:
+            self._documents.enable_truncation(self.document_limit - (self._document_marker is not None))
         self._queries.enable_truncation(self.query_limit - (self._query_marker is not None))
         self._kept = self._kept_in_documents()
 
@@ -86,14 +96,19 @@ class TextTokenizer:
         """Tokenize queries, padded with the expansion token as the spec says; every row is kept."""
         return [self._query(encoding) for encoding in self._encode(self._queries, texts)]
 
+    def windows(self, document: TokenizedText) -> list[TokenizedText]:
+        """Cut a document into overlapping parts that the encoder can read; see `cut_into_windows`."""
+        return cut_into_windows(document, self.document_limit, self._lead, self._tail)
+
     def spans(self, text: str, *, is_query: bool) -> tuple[list[str], npt.NDArray[np.int64]]:
         """Return the kept tokens of a text and where each stands in it, ``(tokens, 2)`` in characters."""
         tokenizer, marker = (
             (self._queries, self._query_marker) if is_query else (self._documents, self._document_marker)
         )
-        encoding = tokenizer.encode(_lower(text) if self.spec.lowercase else text)
+        encoding = tokenizer.encode(self._prepared(text))
+        stripped = len(text) - len(text.lstrip()) if self.spec.strip else 0
         tokenized = self._query(encoding) if is_query else self._document(encoding)
-        offsets = encoding.offsets
+        offsets = [(start + stripped, end + stripped) if end else (0, 0) for start, end in encoding.offsets]
         if marker is not None:
             offsets = [*offsets[:1], (0, 0), *offsets[1:]]
         offsets += [(0, 0)] * (len(tokenized.ids) - len(offsets))
@@ -115,13 +130,21 @@ class TextTokenizer:
         return total
 
     def _encode(self, tokenizer: Tokenizer, texts: Sequence[str]) -> list[Encoding]:
-        if self.spec.lowercase:
-            texts = [_lower(text) for text in texts]
+        if self.spec.lowercase or self.spec.strip:
+            texts = [self._prepared(text) for text in texts]
         return tokenizer.encode_batch_fast(list(texts))  # without offsets: a fifth less time
+
+    def _prepared(self, text: str) -> str:
+        if self.spec.lowercase:
+            text = _lower(text)
+        return text.strip() if self.spec.strip else text
 
     def _document(self, encoding: Encoding) -> TokenizedText:
         ids = _with_marker(encoding.ids, self._document_marker)
-        return TokenizedText(ids, len(ids), self._kept[ids])
+        keep = self._kept[ids]
+        keep[:1] &= not self.spec.drop_first
+        is_cut = len(ids) == self.document_limit and bool(encoding.overflowing)
+        return TokenizedText(ids, len(ids), keep, is_cut)
 
     def _query(self, encoding: Encoding) -> TokenizedText:
         ids = _with_marker(encoding.ids, self._query_marker)
@@ -130,15 +153,30 @@ class TextTokenizer:
         if missing > 0:
             ids = np.concatenate([ids, np.full(missing, self._expansion_id, dtype=np.int64)])
             attended = len(ids) if self.spec.attend_to_expansion else attended
-        return TokenizedText(ids, attended, np.ones(len(ids), dtype=np.bool_))
+        keep = np.ones(len(ids), dtype=np.bool_)
+        keep[:1] = not self.spec.drop_first
+        return TokenizedText(ids, attended, keep)
+
+    def _special_tokens_around(self) -> tuple[int, int]:
+        """Count the tokens before and behind a document's own, the marker among those before."""
+        special = self._documents.encode("a").special_tokens_mask
+        lead = special.index(0) if 0 in special else 0
+        tail = special[::-1].index(0) if 0 in special else 0
+        return lead + (self._document_marker is not None), tail
 
     def _kept_in_documents(self) -> npt.NDArray[np.bool_]:
         """Build the table ``kept[token id]``; a look-up a token is all the masking there is."""
         kept = np.ones(self._documents.get_vocab_size(with_added_tokens=True), dtype=np.bool_)
         # A word that is not in the vocabulary is left out: looked up as [UNK] it would drop every unknown word.
-        ids = [self._documents.token_to_id(word) for word in self.spec.skiplist]
+        ids = [self._skipped(word) for word in self.spec.skiplist]
         kept[[token_id for token_id in ids if token_id is not None]] = False
         return kept
+
+    def _skipped(self, word: str) -> int | None:
+        if self.spec.skip_first_pieces:
+            return next(iter(self._documents.encode(word, add_special_tokens=False).ids), None)
+        found = self._documents.token_to_id(word)
+        return None if found is None else int(found)
 
     def _id_of(self, token: str | None, role: str) -> int | None:
         if token is None:
@@ -166,6 +204,51 @@ class TextTokenizer:
             f"the tokenizer has no {' or '.join(names)} to expand queries with; give expansion_token= or "
             "query_expansion='none'"
         )
+
+
+def cut_into_windows(document: TokenizedText, limit: int, lead: int, tail: int) -> list[TokenizedText]:
+    """Cut a long document into windows that overlap by a quarter, each token kept once.
+
+    A token is kept from the window in which it stands farthest from an edge, so where it has most context; the
+    leading special tokens are kept from the first window and the trailing ones from the last.
+
+    Parameters
+    ----------
+    document
+        The whole document, special tokens and marker included.
+    limit
+        Tokens the encoder reads.
+    lead, tail
+        How many tokens before and behind the document's own every window repeats.
+    """
+    count = len(document.ids) - lead - tail
+    room = limit - lead - tail
+    if count <= room:
+        return [document]
+    step = room - room // 4
+    starts = [*range(0, count - room, step), count - room]  # the last one ends with the document
+    middles = [(after + before + room) // 2 for before, after in pairwise(starts)]
+    first, last = document.ids[:lead], document.ids[len(document.ids) - tail :]
+    parts = []
+    for start, (kept_from, kept_to) in zip(starts, pairwise([0, *middles, count]), strict=True):
+        content = slice(lead + start, lead + start + room)
+        keep = document.keep[content].copy()
+        keep[: kept_from - start] = False
+        keep[kept_to - start :] = False
+        parts.append(
+            TokenizedText(
+                ids=np.concatenate([first, document.ids[content], last]),
+                attended=lead + room + tail,
+                keep=np.concatenate(
+                    [
+                        document.keep[:lead] & (start == 0),
+                        keep,
+                        document.keep[len(document.ids) - tail :] & (start == starts[-1]),
+                    ]
+                ),
+            )
+        )
+    return parts
 
 
 def encoder_limit(folder: Path) -> int:

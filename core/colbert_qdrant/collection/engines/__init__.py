@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from colbert_qdrant.collection.engines.bm25 import with_bm25_vectors
 from colbert_qdrant.collection.points import Wire
 from colbert_qdrant.errors import InvalidInput
 
@@ -87,6 +88,7 @@ class Place:
             "prefer_grpc": self.prefer_grpc,
             "timeout": self.timeout,
             "check_compatibility": False,  # it asks the server, and warns where the first call will say more
+            "cloud_inference": True,  # texts for BM25 go to the server as they are
         }
 
 
@@ -106,7 +108,7 @@ class Embedded:
 
     def call(self, method: str, arguments: Mapping[str, Any]) -> Any:
         """Carry out one call."""
-        return getattr(self.client, method)(**arguments)
+        return getattr(self.client, method)(**with_bm25_vectors(arguments))
 
     def close(self) -> None:
         """Flush and close the collections, and release their locks."""

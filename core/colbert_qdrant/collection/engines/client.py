@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 import weakref
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -12,6 +13,7 @@ import numpy as np
 from qdrant_client import AsyncQdrantClient, QdrantClient, models
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
+from colbert_qdrant.collection.engines.bm25 import with_bm25_vectors
 from colbert_qdrant.collection.points import Wire
 from colbert_qdrant.collection.schema import UNNAMED_VECTOR
 from colbert_qdrant.errors import ColbertQdrantError, CollectionNotFound, EngineError, EngineUnavailable
@@ -97,13 +99,28 @@ def is_local(client: QdrantClient | AsyncQdrantClient) -> bool:
 
 def as_local(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out search parameters, which local mode warns about as its search is always exact; name the vectors."""
-    ready = dict(arguments)
+    ready = with_bm25_vectors(arguments)
+    if "vectors_config" in ready:
+        _warn_of_storage(ready)
     params = ready.get("search_params")
     if params is not None and params.idf is None:
         del ready["search_params"]
     if "points" in ready:
         ready["points"] = [_named(point) for point in ready["points"]]
     return ready
+
+
+def _warn_of_storage(arguments: Mapping[str, Any]) -> None:
+    """Say what local mode takes and does not do: it keeps every vector as it is, in memory."""
+    vectors = arguments["vectors_config"]
+    params = vectors.values() if isinstance(vectors, Mapping) else [vectors]
+    settings = ("datatype", "quantization_config", "on_disk")
+    ignored = [name for name in settings if any(getattr(param, name, None) for param in params)]
+    if ignored:
+        warnings.warn(
+            f"qdrant-client's local mode stores vectors as they are: {', '.join(ignored)} has no effect here",
+            stacklevel=2,
+        )
 
 
 def as_lists(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -186,12 +203,16 @@ def _named(point: Any) -> Any:
     return point
 
 
+def _list(vector: Any) -> Any:
+    return vector.tolist() if isinstance(vector, np.ndarray) else vector
+
+
 def _as_lists(point: Any) -> Any:
     if not isinstance(point, models.PointStruct):  # an id
         return point
     vector = point.vector
     if isinstance(vector, Mapping):
-        lists: Any = {name: np.asarray(array).tolist() for name, array in vector.items()}
+        lists: Any = {name: _list(value) for name, value in vector.items()}
     else:
-        lists = np.asarray(vector).tolist()
+        lists = _list(vector)
     return models.PointStruct.model_construct(id=point.id, vector=lists, payload=point.payload)

@@ -1,0 +1,143 @@
+"""Where the encoder runs: processors, devices, and ONNX Runtime's sessions on them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from colbert_qdrant.errors import InvalidInput, InvalidModel, ProviderUnavailable
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+Provider: TypeAlias = str | tuple[str, dict[str, Any]]
+Device: TypeAlias = Literal["cpu", "cuda", "auto"]
+
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+
+CPU_TOKEN_BUDGET = 512
+"""Tokens in one run of the graph, padding included. On a CPU larger batches only fall out of its caches."""
+
+ACCELERATOR_TOKEN_BUDGET = 32_768
+"""An accelerator is idle with less; activations of a base-sized model for that many take about 2 GiB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """What to run on.
+
+    Parameters
+    ----------
+    providers_by_device
+        ONNX Runtime's execution providers, a list for each device to use side by side.
+    threads
+        Processor cores.
+    """
+
+    providers_by_device: tuple[tuple[Provider, ...], ...]
+    threads: int
+
+    @property
+    def is_accelerated(self) -> bool:
+        """Whether the work is done elsewhere than on the processor."""
+        return _name(self.providers_by_device[0][0]) != CPU
+
+    @property
+    def token_budget(self) -> int:
+        """Tokens in one run of the graph, padding included."""
+        return ACCELERATOR_TOKEN_BUDGET if self.is_accelerated else CPU_TOKEN_BUDGET
+
+
+def choose_hardware(
+    device: Device, device_ids: Sequence[int] | None, providers: Sequence[Provider] | None, threads: int | None
+) -> Hardware:
+    """Decide what to run on.
+
+    Parameters
+    ----------
+    device
+        ``"cpu"``; ``"cuda"``, an error where it is missing; ``"auto"``: CUDA where this installation of ONNX Runtime
+        has it.
+    device_ids
+        Several devices of that kind, to be used side by side.
+    providers
+        Execution providers by name instead.
+    threads
+        Processor cores; ``None``: all that the process may use.
+
+    Raises
+    ------
+    InvalidInput
+        Arguments that mean nothing, or exclude each other.
+    """
+    if threads is not None and threads < 1:
+        raise InvalidInput(f"threads={threads}: give at least 1, or None for all cores")
+    if device not in ("cpu", "cuda", "auto"):
+        raise InvalidInput(f"device={device!r}: use 'cpu', 'cuda' or 'auto'")
+    cores = threads or cpu_count()
+    if providers:
+        if device_ids:
+            raise InvalidInput("providers and device_ids exclude each other: a provider's own options name its device")
+        return Hardware((tuple(providers),), cores)
+    if device == "auto":
+        import onnxruntime
+
+        device = "cuda" if CUDA in onnxruntime.get_available_providers() else "cpu"
+    if device == "cpu":
+        return Hardware(((CPU,),), cores)
+    return Hardware(tuple(((CUDA, {"device_id": number}), CPU) for number in device_ids or (0,)), cores)
+
+
+def cpu_count() -> int:
+    """Return how many processors this process may use, which a container often makes fewer than the machine has."""
+    affinity: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def open_session(onnx: Path, providers: Sequence[Provider], intra_op_threads: int) -> InferenceSession:
+    """Load a graph.
+
+    Raises
+    ------
+    ProviderUnavailable
+        The first provider is not installed or can't start: ONNX Runtime itself would go on without it, slowly.
+    InvalidModel
+        The file is no graph.
+    """
+    import onnxruntime
+
+    available = onnxruntime.get_available_providers()
+    missing = [name for name in map(_name, providers) if name not in available]
+    if missing:
+        raise ProviderUnavailable(
+            f"{', '.join(missing)} not available: this installation of onnxruntime has {', '.join(available)}"
+            + ("; CUDA comes with `pip install onnxruntime-gpu` in its place" if CUDA in missing else "")
+        )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = intra_op_threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Every batch has another shape: an arena would keep the largest of each and a memory pattern never fits.
+    options.enable_cpu_mem_arena = False
+    options.enable_mem_pattern = False
+    # Threads that spin while they wait for the next query burn a core each.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    try:
+        session = onnxruntime.InferenceSession(str(onnx), options, providers=list(providers))
+    except Exception as error:  # the runtime's exceptions have no base class but Exception
+        raise InvalidModel(f"{onnx} can't be loaded as an ONNX model ({error}); fetch the file again") from error
+    first = _name(providers[0])
+    if first not in session.get_providers():
+        raise ProviderUnavailable(
+            f"{first} is installed and did not start (a driver or library it needs is missing); "
+            "run with device='cpu', or set ORT's log level to see its reason"
+        )
+    return session
+
+
+def _name(provider: Provider) -> str:
+    return provider if isinstance(provider, str) else provider[0]

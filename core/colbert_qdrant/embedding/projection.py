@@ -1,0 +1,230 @@
+"""The linear layers between an encoder's hidden states and its token vectors, for graphs exported without them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from colbert_qdrant.embedding.checkpoint import BGE_HEAD, read_json, read_modules
+from colbert_qdrant.embedding.weights import Weights, read_weights
+from colbert_qdrant.errors import InvalidModel
+from colbert_qdrant.types import Multivector
+
+PROJECTION_FILES = ("modules.json", "*_Dense/*", BGE_HEAD)
+"""What to fetch of a checkpoint for its projection; Stanford's lies in a file that holds the whole encoder too."""
+
+_HIDDEN_STATES = ("last_hidden_state", "token_embeddings")
+"""Names under which exporters (transformers, optimum, sentence-transformers) give a backbone's own output."""
+
+Activation = Callable[[Multivector], Multivector]
+
+
+@dataclass(frozen=True, slots=True)
+class Dense:
+    """One layer: ``activation(rows @ weight.T + bias)``, plus ``rows @ residual.T`` where it has that.
+
+    Parameters
+    ----------
+    weight
+        ``(dim_out, dim_in)``, float32.
+    bias
+        ``(dim_out,)``, or ``None``.
+    activation
+        Works on each number.
+    residual
+        ``(dim_out, dim_in)``: maps the rows that are added to the result; ``None``: nothing is added.
+    """
+
+    weight: Weights
+    bias: Weights | None
+    activation: Activation
+    residual: Weights | None = None
+
+    def __call__(self, rows: Multivector) -> Multivector:
+        """Map ``(tokens, dim_in)`` to ``(tokens, dim_out)``."""
+        projected = rows @ self.weight.T
+        if self.bias is not None:
+            projected += self.bias
+        projected = self.activation(projected)
+        return projected if self.residual is None else projected + rows @ self.residual.T
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """A checkpoint's layers, in the order they are applied.
+
+    Parameters
+    ----------
+    layers
+        At least one.
+    """
+
+    layers: tuple[Dense, ...]
+
+    @property
+    def dim_in(self) -> int:
+        """Length of a hidden state."""
+        return int(self.layers[0].weight.shape[1])
+
+    @property
+    def dim_out(self) -> int:
+        """Length of a token vector."""
+        return int(self.layers[-1].weight.shape[0])
+
+    def __call__(self, rows: Multivector) -> Multivector:
+        """Turn hidden states into token vectors.
+
+        Parameters
+        ----------
+        rows
+            ``(tokens, dim_in)``, float32.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``(tokens, dim_out)``, float32; rows are not of length 1 yet.
+        """
+        for layer in self.layers:
+            rows = layer(rows)
+        return rows
+
+    def is_missing_from(self, output: str, width: int) -> bool:
+        """Tell whether a graph ends with the backbone, so that these layers are still to be applied.
+
+        Parameters
+        ----------
+        output, width
+            Name and last dimension of the graph's output. The width decides; where the layers don't change it (as
+            in bge-m3), the name does: an exporter of a whole model names its output for what it is.
+
+        Raises
+        ------
+        InvalidModel
+            The layers belong to another encoder.
+        """
+        if width not in (self.dim_in, self.dim_out):
+            raise InvalidModel(
+                f"the graph's {output} has rows of {width} numbers, the checkpoint's projection maps {self.dim_in} to "
+                f"{self.dim_out}; take graph and projection from one checkpoint"
+            )
+        return width == self.dim_in and (width != self.dim_out or output in _HIDDEN_STATES)
+
+
+def read_projection(folder: Path) -> Projection | None:
+    """Read a checkpoint's projection; ``None`` when its folder holds none.
+
+    Raises
+    ------
+    InvalidModel
+        Layers that can't be read, that don't fit each other, or with an activation that is not known.
+
+    References
+    ----------
+    sentence-transformers and PyLate keep each layer in an ``N_Dense`` folder, listed in ``modules.json``; Stanford's
+    ColBERT keeps ``linear.weight`` among the encoder's weights; bge-m3 has ``colbert_linear.pt``.
+    """
+    layers = _bge_head(folder) or _dense_modules(folder) or _stanford_linear(folder)
+    for before, after in pairwise(layers):
+        if before.weight.shape[0] != after.weight.shape[1]:
+            raise InvalidModel(
+                f"{folder}: a Dense module gives {before.weight.shape[0]} numbers and the next takes "
+                f"{after.weight.shape[1]}; fetch the model's files again"
+            )
+    return Projection(tuple(layers)) if layers else None
+
+
+def _dense_modules(folder: Path) -> list[Dense]:
+    modules = read_modules(folder)
+    if any(kind == "Pooling" for kind, _ in modules):  # what follows it maps the mean of the tokens, not the tokens
+        return []
+    return [_dense_module(path) for kind, path in modules if kind == "Dense"]
+
+
+def _dense_module(folder: Path) -> Dense:
+    config = read_json(folder / "config.json")
+    name = str(config.get("activation_function"))
+    package, _, activation = name.rpartition(".")
+    if not package.startswith("torch.nn") or activation not in _ACTIVATIONS:
+        known = ", ".join(_ACTIVATIONS)
+        raise InvalidModel(
+            f"{folder / 'config.json'} asks for the activation {name}; known are those of torch.nn: {known}. "
+            "Use a graph that was exported with its projection"
+        )
+    found = [folder / file for file in ("model.safetensors", "pytorch_model.bin") if (folder / file).is_file()]
+    if not found:
+        raise InvalidModel(f"{folder} has no model.safetensors; fetch the model's files again")
+    weights = read_weights(found[0], ["linear.weight", "linear.bias", "residual.weight"])
+    try:
+        weight = weights["linear.weight"]
+        bias = weights["linear.bias"] if config.get("bias", True) else None
+        residual = None
+        if config.get("use_residual", False):
+            same = weight.shape[0] == weight.shape[1]
+            residual = np.eye(len(weight), dtype=np.float32) if same else weights["residual.weight"]
+    except KeyError as error:
+        raise InvalidModel(f"{found[0]} lacks {error}, which its config.json promises") from error
+    return _checked(Dense(weight, bias, _ACTIVATIONS[activation], residual), found[0])
+
+
+def _stanford_linear(folder: Path) -> list[Dense]:
+    path, config = folder / "model.safetensors", folder / "config.json"
+    if not path.is_file() or not config.is_file() or read_json(config).get("architectures") != ["HF_ColBERT"]:
+        return []
+    weights = read_weights(path, ["linear.weight"])
+    return [_checked(Dense(weight, None, _identity), path) for weight in weights.values()]
+
+
+def _bge_head(folder: Path) -> list[Dense]:
+    path = folder / BGE_HEAD
+    if not path.is_file():
+        return []
+    weights = read_weights(path, ["weight", "bias"])
+    if len(weights) < 2:
+        raise InvalidModel(f"{path} lacks weight or bias; fetch the file again")
+    return [_checked(Dense(weights["weight"], weights["bias"], _identity), path)]
+
+
+def _checked(layer: Dense, path: Path) -> Dense:
+    shape = layer.weight.shape
+    fits = len(shape) == 2 and (layer.bias is None or layer.bias.shape == shape[:1])
+    if not fits or (layer.residual is not None and layer.residual.shape != shape):
+        raise InvalidModel(f"{path}: weight, bias and residual are of shapes that don't fit each other ({shape})")
+    return layer
+
+
+def _identity(x: Multivector) -> Multivector:
+    return x
+
+
+def _sigmoid(x: Multivector) -> Multivector:
+    tanh: Multivector = np.tanh(x / 2)  # in this form nothing overflows
+    tanh += 1
+    tanh /= 2
+    return tanh
+
+
+def _gelu(x: Multivector) -> Multivector:
+    """``x * Phi(x)``; numpy has no erf, this one is good to 1.5e-7 (Abramowitz and Stegun, 7.1.26)."""
+    z = np.abs(x) / 2**0.5
+    t = 1 / (1 + 0.3275911 * z)
+    series = ((((1.061405429 * t - 1.453152027) * t + 1.421413741) * t - 0.284496736) * t + 0.254829592) * t
+    erf: Multivector = np.copysign(1 - series * np.exp(-z * z), x)
+    erf += 1
+    erf *= x
+    erf /= 2
+    return erf
+
+
+_ACTIVATIONS: dict[str, Activation] = {
+    "Identity": _identity,
+    "Tanh": np.tanh,
+    "ReLU": lambda x: np.maximum(x, 0),
+    "GELU": _gelu,
+    "Sigmoid": _sigmoid,
+    "SiLU": lambda x: x * _sigmoid(x),
+}
+"""By the name of torch's class, with its default arguments: a config holds no others."""

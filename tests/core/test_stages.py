@@ -1,0 +1,307 @@
+"""First stages find the candidates, MaxSim orders them: the same on every engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from qdrant_client import QdrantClient, models
+
+from colbert_qdrant import Bm25, Dense, MultivectorCollection, Muvera
+from colbert_qdrant.collection.stages import MuveraStage, as_stages, plan_prefetch
+from colbert_qdrant.collection.storage import Storage
+from colbert_qdrant.errors import CollectionMismatch, InvalidInput, UnsupportedByEngine
+from conftest import WordEmbedder
+
+Make = Callable[..., MultivectorCollection]
+
+NOUNS = ["apple", "river", "engine", "planet", "violin", "tiger", "harbour", "desert"]
+COLORS = ["red", "green", "blue", "black", "white"]
+TEXTS = [f"{color} {noun} number {number}" for number, noun in enumerate(NOUNS) for color in COLORS]
+IDS = [str(number) for number in range(len(TEXTS))]
+
+
+def mean_vector(texts: list[str]) -> list[np.ndarray]:
+    return [vectors.mean(axis=0) for vectors in WordEmbedder().embed(texts)]
+
+
+def muvera() -> Muvera:
+    return Muvera(16, k_sim=3, dim_proj=8, r_reps=10)
+
+
+STAGES: dict[str, Callable[[], list[Any]]] = {
+    "muvera": lambda: [muvera()],
+    "dense": lambda: [Dense(mean_vector)],
+    "bm25": lambda: [Bm25()],
+    "three": lambda: [muvera(), Dense(mean_vector), Bm25()],
+}
+
+
+@pytest.fixture(params=STAGES)
+def stages(request: pytest.FixtureRequest) -> list[Any]:
+    return STAGES[request.param]()
+
+
+@pytest.fixture
+def staged(make_collection: Make, stages: list[Any]) -> MultivectorCollection:
+    collection = make_collection(stages=stages)
+    collection.add(TEXTS, [{"color": text.split()[0]} for text in TEXTS], IDS)
+    return collection
+
+
+def test_a_staged_search_finds_what_an_exhaustive_one_does(staged: MultivectorCollection) -> None:
+    query = "red violin"
+
+    found, exact = (
+        staged.search(query, limit=1, candidates=20),
+        staged.search(query, limit=1, exhaustive=True),
+    )
+
+    assert found[0].text == exact[0].text == "red violin number 4"
+    assert found[0].score == pytest.approx(exact[0].score, abs=1e-3)
+
+
+def test_only_the_candidates_are_ordered(staged: MultivectorCollection) -> None:
+    hits = staged.search("red violin", limit=2, candidates=2)
+
+    assert len(hits) <= 2
+
+
+def test_candidates_suffice_for_what_is_asked(staged: MultivectorCollection) -> None:
+    if any(isinstance(stage, Bm25) for stage in staged.layout.stages) and len(staged.layout.stages) == 1:
+        pytest.skip("BM25 alone finds only documents that share a word")
+
+    assert len(staged.search("red violin", limit=5, offset=10, candidates=1)) == 5
+
+
+def test_filters_hold_in_every_branch(staged: MultivectorCollection) -> None:
+    blue = models.Filter(must=[models.FieldCondition(key="metadata.color", match=models.MatchValue(value="blue"))])
+
+    hits = staged.search("red violin number", limit=3, candidates=3, filter=blue)
+
+    assert len(hits) == 3
+    assert {hit.metadata["color"] for hit in hits} == {"blue"}
+
+
+def test_a_threshold_is_on_maxsim(staged: MultivectorCollection) -> None:
+    hits = staged.search("red violin", limit=10, score_threshold=1.99)
+
+    assert [hit.text for hit in hits] == ["red violin number 4"]
+
+
+def test_a_batch_goes_through_the_stages_too(staged: MultivectorCollection) -> None:
+    queries = ["red violin", "blue tiger"]
+
+    batch = staged.search_batch(queries, limit=1)
+
+    assert [hits[0].text for hits in batch] == ["red violin number 4", "blue tiger number 5"]
+
+
+async def test_the_asynchronous_face_goes_through_the_stages_too(staged: MultivectorCollection) -> None:
+    [hit] = await staged.as_async().search("red violin", limit=1)
+
+    assert hit.text == "red violin number 4"
+
+
+def test_the_collection_remembers_its_stages(staged: MultivectorCollection, make_collection: Make) -> None:
+    if staged.place.path:
+        staged.close()
+    if any(isinstance(stage, Dense) for stage in staged.layout.stages):
+        with pytest.raises(CollectionMismatch, match="'dense' needs its encoder"):
+            make_collection(name=staged.name)
+        return
+
+    again = make_collection(name=staged.name)
+
+    assert [stage.settings for stage in again.layout.stages] == [stage.settings for stage in staged.layout.stages]
+    assert again.search("red violin", limit=1)[0].text == "red violin number 4"
+
+
+def test_a_stage_made_otherwise_is_refused(make_collection: Make) -> None:
+    first = make_collection(stages=[muvera()])
+    if first.place.path:
+        first.close()
+
+    with pytest.raises(CollectionMismatch, match=r"'muvera' was made with .*'random_seed': 42"):
+        make_collection(name=first.name, stages=[Muvera(16, k_sim=3, dim_proj=8, r_reps=10, random_seed=7)])
+
+
+def test_leaving_a_stage_out_is_refused(make_collection: Make) -> None:
+    first = make_collection(stages=[muvera()])
+    if first.place.path:
+        first.close()
+
+    with pytest.raises(CollectionMismatch, match="first stage 'muvera', which new records would lack"):
+        make_collection(name=first.name, stages=[])
+
+
+@pytest.mark.parametrize("kind", ["muvera", "dense", "bm25"])
+def test_a_stage_is_added_to_what_is_stored(make_collection: Make, kind: str) -> None:
+    collection = make_collection()
+    collection.add(TEXTS, ids=IDS)
+
+    collection.add_stage(STAGES[kind]()[0])
+
+    assert collection.search("red violin", limit=1, candidates=20)[0].text == "red violin number 4"
+    assert len(collection.search("red violin number", limit=40, candidates=40)) == 40
+    if collection.place.path:
+        collection.close()
+    again = make_collection(name=collection.name, stages=STAGES[kind]())
+    again.add(["purple violin"], ids=["new"])
+    assert again.search("purple violin", limit=1)[0].id == "new"
+
+
+def test_a_stage_that_is_there_is_not_added_twice(make_collection: Make) -> None:
+    collection = make_collection(stages=[muvera()])
+
+    with pytest.raises(InvalidInput, match="a name of its own"):
+        collection.add_stage(muvera())
+
+
+def test_a_query_without_text_needs_a_stage_of_token_vectors(make_collection: Make, words: WordEmbedder) -> None:
+    collection = make_collection(stages=[Dense(mean_vector)])
+    [vectors] = words.query_embed("red violin")
+
+    with pytest.raises(InvalidInput, match="stage 'dense' encodes text"):
+        collection.search(vectors)
+
+
+def test_encoders_of_any_framework_will_do() -> None:
+    class LangChain:
+        def embed_documents(self, texts: list[str]) -> list[list[float]]:
+            return [[1.0, 2.0] for _ in texts]
+
+        def embed_query(self, text: str) -> list[float]:
+            return [3.0, 4.0]
+
+    class LlamaIndex:
+        model_name = "li"
+
+        def get_text_embedding_batch(self, texts: list[str]) -> list[list[float]]:
+            return [[1.0, 2.0] for _ in texts]
+
+        def get_query_embedding(self, text: str) -> list[float]:
+            return [3.0, 4.0]
+
+    for encoder, name in ((LangChain(), "LangChain"), (LlamaIndex(), "li")):
+        stage = Dense(encoder)
+
+        assert stage.settings == {"kind": "dense", "model": name, "dim": 2}
+        assert [vector.tolist() for vector in stage.encode_documents(["a", "b"], [])] == [[1, 2], [1, 2]]
+        assert stage.encode_query("a", np.ones((1, 1))) == [3, 4]
+
+
+def test_an_encoder_that_gives_other_shapes_is_named() -> None:
+    stage = Dense(lambda texts: [[1.0]] * 3, dim=1)
+
+    with pytest.raises(InvalidInput, match="2 texts became 3 vectors"):
+        stage.encode_documents(["a", "b"], [])
+
+
+@pytest.mark.parametrize(
+    ("stages", "reason"),
+    [
+        ([object()], "is no first stage"),
+        ([muvera(), muvera()], "a name of its own"),
+        ([Dense(3)], "give LangChain's Embeddings"),
+    ],
+)
+def test_what_is_no_stage_is_refused(words: WordEmbedder, stages: list[Any], reason: str) -> None:
+    with pytest.raises(InvalidInput, match=reason):
+        MultivectorCollection("bad", words, stages=stages)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"vector_name": ""}, "an unnamed multivector stands alone"),
+        ({"vector_name": "muvera"}, "also the name of a first stage"),
+    ],
+)
+def test_names_that_clash_are_refused(words: WordEmbedder, options: dict[str, Any], reason: str) -> None:
+    with pytest.raises(InvalidInput, match=reason):
+        MultivectorCollection("bad", words, stages=[muvera()], **options)
+
+
+def test_the_multivector_gets_no_graph_behind_a_stage(make_collection: Make) -> None:
+    collection = make_collection(stages=[muvera()])
+
+    info = collection.engine.call("get_collection", {"collection_name": collection.name})
+    assert info.config.params.vectors["colbert"].hnsw_config.m == 0
+
+
+def test_several_stages_are_fused_in_one_request() -> None:
+    stages = as_stages([muvera(), Bm25()])
+    assert isinstance(stages[0], MuveraStage)
+
+    [fused] = plan_prefetch(
+        [(stage, [1.0]) for stage in stages], candidates=50, fusion="dbsf", filter=None, params=None
+    )
+
+    assert [branch.using for branch in fused.prefetch] == ["muvera", "bm25"]
+    assert fused.query == models.FusionQuery(fusion=models.Fusion.DBSF)
+    assert fused.limit == 50
+
+
+@pytest.mark.parametrize("datatype", ["float32", "float16", "turbo8"])
+def test_precision_keeps_the_order(make_collection: Make, datatype: Any) -> None:
+    collection = make_collection(storage=Storage(datatype=datatype))
+    collection.add(TEXTS, ids=IDS)
+
+    assert collection.search("red violin", limit=1)[0].text == "red violin number 4"
+
+
+@pytest.mark.parametrize("quantization", ["int8", "turbo"])
+def test_quantised_candidates_are_rescored(make_collection: Make, quantization: Any) -> None:
+    collection = make_collection(storage=Storage(quantization=quantization, oversampling=4))
+    collection.add(TEXTS, ids=IDS)
+
+    [hit] = collection.search("red violin", limit=1)
+    assert hit.text == "red violin number 4"
+    assert hit.score == pytest.approx(2, abs=1e-3)
+
+
+def test_the_embedded_engine_refuses_shards(words: WordEmbedder, tmp_path: Any) -> None:
+    with pytest.raises(UnsupportedByEngine, match="shard_number"):
+        MultivectorCollection("shards", words, path=tmp_path, storage=Storage(shard_number=3))
+
+
+def test_local_mode_says_what_it_does_not_do(words: WordEmbedder) -> None:
+    with pytest.warns(UserWarning, match="datatype"):
+        MultivectorCollection("local", words, storage=Storage(datatype="float16"))
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"datatype": "float8"}, "datatype='float8'"),
+        ({"quantization": "int4"}, "quantization='int4'"),
+        ({"oversampling": 0.5}, "oversampling=0.5"),
+    ],
+)
+def test_storage_that_qdrant_does_not_know_is_refused(options: dict[str, Any], reason: str) -> None:
+    with pytest.raises(InvalidInput, match=reason):
+        Storage(**options)
+
+
+def test_a_footprint_is_estimated_before_anything_is_stored(words: WordEmbedder) -> None:
+    collection = MultivectorCollection("plan", words, client=QdrantClient(":memory:"), stages=[muvera()])
+
+    estimate = collection.footprint(["one two three four"], documents=1_000_000)
+
+    assert estimate.bytes_per_document == 4 * 16 * 4 + 4 * 640 + 18
+    assert estimate.memory == estimate.disk == 1_000_000 * estimate.bytes_per_document
+    assert "2.6" in str(estimate)
+    assert collection.count() == 0
+
+
+def test_a_plan_names_what_add_would_refuse(words: WordEmbedder) -> None:
+    collection = MultivectorCollection("plan", words)
+
+    refused = collection.plan(["fine", None, " ".join(["long"] * 65536)])  # type: ignore[list-item]
+
+    assert [failure.position for failure in refused] == [1, 2]
+    assert "at most 65535 tokens" in refused[1].reason
+    assert collection.count() == 0
