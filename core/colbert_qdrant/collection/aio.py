@@ -34,6 +34,8 @@ from colbert_qdrant.collection.storage import Storage
 from colbert_qdrant.collection.sync import MultivectorCollection
 from colbert_qdrant.embedders import as_embedder, embedder_dim, embedder_settings
 from colbert_qdrant.embedding.muvera import Muvera
+from colbert_qdrant.microbatch import AsyncQueryBatcher, QueryBatcher
+from colbert_qdrant.telemetry import span
 from colbert_qdrant.types import Embedder
 
 if TYPE_CHECKING:
@@ -88,6 +90,7 @@ class AsyncMultivectorCollection:
         )
         self.embedder = as_embedder(embedder)
         self.settings = embedder_settings(self.embedder)
+        self._queries = AsyncQueryBatcher(QueryBatcher(self.embedder))
         self.storage = storage or Storage()
         dim = embedder_dim(self.embedder)
         self.layout = Layout(name, vector_name, content_key, metadata_key, dim, as_stages(stages or ()))
@@ -103,6 +106,7 @@ class AsyncMultivectorCollection:
         face = cls.__new__(cls)
         face.place, face.embedder, face.settings = collection.place, collection.embedder, collection.settings
         face.layout, face.storage = collection.layout, collection.storage
+        face._queries = AsyncQueryBatcher(collection.queries)
         own = connect_async(collection.place)
         face.engine = own or InThreads(collection.engine)
         face._owns_engine = own is not None
@@ -243,6 +247,11 @@ class AsyncMultivectorCollection:
 
     async def _run(self, operation: Operation[T]) -> T:
         """Carry out an operation's steps."""
+        about = {"colbert.model": self.embedder.model_name, "colbert.engine": type(self.engine).__name__}
+        with span(getattr(operation, "__name__", "operation"), about):
+            return await self._carry_out(operation)
+
+    async def _carry_out(self, operation: Operation[T]) -> T:
         result: Any = None
         error: Exception | None = None
         while True:
@@ -257,11 +266,21 @@ class AsyncMultivectorCollection:
                 error = caught
 
     async def _perform(self, step: Step) -> Any:
+        about = operations.attributes(step)
+        if about is None:
+            return await self._do(step)
+        with span(type(step).__name__, about) as opened:
+            result = await self._do(step)
+            if opened is not None and isinstance(step, EncodeQueries):
+                opened.set_attribute("colbert.tokens", sum(map(len, result)))
+        return result
+
+    async def _do(self, step: Step) -> Any:
         match step:
             case Call(method, arguments):
                 return await self.engine.call(method, arguments)
             case EncodeQueries(texts):
-                return await asyncio.to_thread(lambda: list(self.embedder.query_embed(texts)))
+                return await self._queries.encode(texts)
             case Compute(work):
                 return await asyncio.to_thread(work, self.embedder)
             case Start(work):

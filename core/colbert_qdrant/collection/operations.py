@@ -85,6 +85,25 @@ Step: TypeAlias = Call | EncodeQueries | Compute | Start | Finish | Pause
 Operation: TypeAlias = Generator[Step, Any, T]
 
 
+def attributes(step: Step) -> dict[str, Any] | None:
+    """Return what a span says of a step; ``None`` for steps that deserve none."""
+    match step:
+        case Call(method, arguments):
+            prefetch = arguments.get("prefetch")
+            return {
+                "db.system.name": "qdrant",
+                "db.operation.name": method,
+                "db.collection.name": arguments.get("collection_name"),
+                "colbert.limit": arguments.get("limit"),
+                "colbert.candidates": prefetch[0].limit if prefetch else None,
+                "colbert.points": len(arguments["points"]) if method == "upsert" else None,
+            }
+        case EncodeQueries(texts):
+            return {"colbert.queries": len(texts)}
+        case _:
+            return None
+
+
 def open_collection(
     layout: Layout, settings: Mapping[str, Any], storage: Storage, *, restore: bool
 ) -> Operation[Layout]:

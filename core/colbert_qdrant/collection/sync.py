@@ -35,6 +35,8 @@ from colbert_qdrant.collection.stages import CANDIDATES, Fusion, Stage, as_stage
 from colbert_qdrant.collection.storage import Footprint, Storage
 from colbert_qdrant.embedders import as_embedder, embedder_dim, embedder_settings
 from colbert_qdrant.embedding.muvera import Muvera
+from colbert_qdrant.microbatch import QueryBatcher
+from colbert_qdrant.telemetry import span
 from colbert_qdrant.types import Embedder
 
 if TYPE_CHECKING:
@@ -120,6 +122,7 @@ class MultivectorCollection:
         )
         self.embedder = as_embedder(embedder)
         self.settings = embedder_settings(self.embedder)
+        self.queries = QueryBatcher(self.embedder)
         self.storage = storage or Storage()
         dim = embedder_dim(self.embedder)
         wanted = Layout(name, vector_name, content_key, metadata_key, dim, as_stages(stages or ()))
@@ -318,6 +321,11 @@ class MultivectorCollection:
 
     def _run(self, operation: Operation[T]) -> T:
         """Carry out an operation's steps."""
+        about = {"colbert.model": self.embedder.model_name, "colbert.engine": type(self.engine).__name__}
+        with span(getattr(operation, "__name__", "operation"), about):
+            return self._carry_out(operation)
+
+    def _carry_out(self, operation: Operation[T]) -> T:
         result: Any = None
         error: Exception | None = None
         while True:
@@ -332,11 +340,21 @@ class MultivectorCollection:
                 error = caught
 
     def _perform(self, step: Step) -> Any:
+        about = operations.attributes(step)
+        if about is None:
+            return self._do(step)
+        with span(type(step).__name__, about) as opened:
+            result = self._do(step)
+            if opened is not None and isinstance(step, EncodeQueries):
+                opened.set_attribute("colbert.tokens", sum(map(len, result)))
+        return result
+
+    def _do(self, step: Step) -> Any:
         match step:
             case Call(method, arguments):
                 return self.engine.call(method, arguments)
             case EncodeQueries(texts):
-                return list(self.embedder.query_embed(texts))
+                return self.queries.encode(texts)
             case Compute(work):
                 return work(self.embedder)
             case Start(work):
