@@ -126,6 +126,24 @@ def test_spans_point_into_the_text(tiny: ColbertEmbedder) -> None:
     assert len(tokens.vectors) == len(tokens.tokens) == len(tokens.spans)
 
 
+def test_spans_hold_when_letters_lower_case_to_two_and_a_prompt_goes_before(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from colbert_qdrant.embedding import registry
+
+    monkeypatch.setattr(registry, "_registry", dict(registry._registry))
+    spec = {**registry.COLBERT, "lowercase": True, "strip": True, "document_prompt": "passage: "}
+    ColbertEmbedder.add_custom_model("me/prompted", dim=128, spec=spec)
+    text = "  İİ İstanbul  "
+
+    [tokens] = ColbertEmbedder("me/prompted", model_path=tiny_folder).token_vectors([text])
+
+    pieces = [text[start:end] for start, end in tokens.spans if end]
+    assert "passage" in tokens.tokens
+    assert "".join(pieces).replace(" ", "")[-8:] == "İstanbul"
+    assert "passage" not in "".join(pieces)
+
+
 def test_a_sentence_encoder_has_neither_markers_nor_expansion(offline: ColbertEmbedder) -> None:
     [document] = offline.token_vectors(["Hello, world!"])
     [query] = offline.token_vectors(["Hello, world!"], is_query=True)

@@ -21,7 +21,7 @@ from colbert_qdrant.embedding.registry import OFFLINE_MODEL, PackagedModel, Regi
 from colbert_qdrant.errors import InvalidInput, InvalidModel, MissingExtra, ModelFilesNotFound, UnknownModel
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "config.json")
-SETTINGS_FILES = (*CONFIG_FILES, "sentence_bert_config.json", *PROJECTION_FILES)
+SETTINGS_FILES = (*CONFIG_FILES, "sentence_bert_config.json", *PROJECTION_FILES, "*_MultiVectorMask/*")
 
 QUANTIZED_FILES = ("model_int8.onnx", "model_quantized.onnx", "onnx/model_int8.onnx", "onnx/model_quantized.onnx")
 

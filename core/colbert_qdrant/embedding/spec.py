@@ -49,8 +49,12 @@ class ColbertSpec:
     skip_first_pieces
         Drop the first piece of each skip-listed word instead of the token that is spelled like it, as colbert-ai and
         FastEmbed do; it makes a difference for SentencePiece vocabularies alone.
+    query_skiplist
+        The same for queries.
+    query_prompt, document_prompt
+        Text put before every query or document, such as ``"search_query: "``.
     lowercase, strip
-        Lower-case the text, or take white space off its ends, before the tokenizer sees it.
+        Lower-case the text and its prompt, or take white space off their ends, before the tokenizer sees it.
     drop_first
         Drop the first row, that of ``[CLS]`` (bge-m3).
 
@@ -70,6 +74,9 @@ class ColbertSpec:
     document_length: int | None = None
     skiplist: tuple[str, ...] = ()
     skip_first_pieces: bool = False
+    query_skiplist: tuple[str, ...] = ()
+    query_prompt: str = ""
+    document_prompt: str = ""
     lowercase: bool = False
     strip: bool = False
     drop_first: bool = False

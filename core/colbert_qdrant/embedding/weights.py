@@ -121,4 +121,6 @@ def _as_float32(raw: bytes, dtype: str, shape: Sequence[int]) -> Weights:
     numbers = np.frombuffer(raw, dtype=_TYPES[dtype])
     if dtype == "BF16":  # the upper half of a float32
         numbers = (numbers.astype(np.uint32) << 16).view(np.float32)
-    return numbers.astype(np.float32).reshape(shape)  # another number of them than the shape says: ValueError
+    if len(numbers) != math.prod(shape):
+        raise ValueError(f"{len(numbers)} numbers are not of shape {list(shape)}")
+    return numbers.astype(np.float32).reshape(shape)
