@@ -48,6 +48,8 @@ class Encoder:
     wide
         Spread each run over all threads, for the latency of a single short query. Otherwise texts are encoded by the
         threads side by side, each with the graph to itself: twice the throughput of one run spread over them.
+    normalize
+        Bring each row to length 1.
 
     Raises
     ------
@@ -67,6 +69,7 @@ class Encoder:
         projection: Projection | None,
         hardware: Hardware,
         wide: bool = False,
+        normalize: bool = True,
     ) -> None:
         intra_op_threads = hardware.threads if wide else 1
         sessions = [open_session(onnx, providers, intra_op_threads) for providers in hardware.providers_by_device]
@@ -77,6 +80,7 @@ class Encoder:
         full = self._projection.dim_out if self._projection else width
         self.dim = min(cut_dim or full, full)
         self._pad_id = pad_id
+        self._normalize = normalize
         self._budget = 0 if is_dynamically_quantized(onnx) else hardware.token_budget
         workers = len(sessions) if hardware.is_accelerated or wide else hardware.threads
         self._sessions: SimpleQueue[InferenceSession] = SimpleQueue()
@@ -85,7 +89,7 @@ class Encoder:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="colbert-encoder") if workers > 1 else None
 
     def encode(self, texts: Sequence[TokenizedText]) -> list[Multivector]:
-        """Encode texts; the result is in their order, each ``(kept tokens, dim)`` float32 with rows of length 1."""
+        """Encode texts; the result is in their order, each ``(kept tokens, dim)`` float32."""
         batches = plan_batches([len(text.ids) for text in texts], self._budget)
         groups = [[texts[i] for i in batch] for batch in batches]
         encoded = self._pool.map(self._run, groups) if self._pool and len(groups) > 1 else map(self._run, groups)
@@ -121,7 +125,8 @@ class Encoder:
             rows = self._projection(rows)
         if self.dim < rows.shape[1]:
             rows = np.ascontiguousarray(rows[:, : self.dim])
-        normalize_rows(rows)
+        if self._normalize:
+            normalize_rows(rows)
         return rows
 
 
@@ -198,12 +203,12 @@ def _find_output(
         one_token = np.ones((1, 1), dtype=np.int64)
         tried = session.run(list(widths), {argument.name: one_token for argument in session.get_inputs()})
         widths = {name: array.shape[-1] for name, array in zip(widths, tried, strict=True)}
-    wanted = [dim, projection.dim_in if projection else None]
+    wanted = [dim, projection.dim_out if projection else None, projection.dim_in if projection else None]
     for width in wanted:  # a graph with the projection inside goes before one without
         for name in widths:
             if width is not None and widths[name] == width:
                 return name, width
-    if widths and wanted == [None, None]:
+    if widths and not any(wanted):
         return next(iter(widths.items()))
     shapes = ", ".join(f"{name} {shape}" for name, shape in outputs.items())
     raise InvalidModel(
