@@ -1,0 +1,294 @@
+"""ColbertQdrantVectorStore: LangChain's vector store over a `MultivectorCollection`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Self
+from uuid import uuid4
+
+from langchain_core.documents import Document
+from langchain_core.embeddings import Embeddings
+
+from colbert_qdrant.collection.engines import Place, connect
+from colbert_qdrant.collection.schema import DEFAULT_VECTOR
+from colbert_qdrant.collection.sync import MultivectorCollection
+from colbert_qdrant.errors import CollectionNotFound, InvalidInput
+from colbert_qdrant.types import Embedder
+from langchain_colbert_qdrant.documents import to_documents
+from langchain_colbert_qdrant.filters import FilterLike
+from langchain_colbert_qdrant.searches import CollectionSearches
+
+if TYPE_CHECKING:
+    from qdrant_client import QdrantClient
+
+DEFAULT_COLLECTION = "langchain"
+
+
+class ColbertQdrantVectorStore(CollectionSearches):
+    """Documents as ColBERT token vectors in Qdrant, found by MaxSim.
+
+    The collection is created when it is missing; one that exists is attached to when it fits. Every method has a
+    native asynchronous twin: with `url` its I/O is asynchronous, elsewhere it runs in a thread, as encoding does.
+
+    Parameters
+    ----------
+    collection_name
+        Of the collection.
+    embedding
+        A `ColbertEmbedder`, the name of a model, or any object with its methods. LangChain's own `Embeddings` make
+        one vector a text and are refused.
+    client, url, path, location, api_key, prefer_grpc, timeout
+        Where the collection lives, by default in memory; see `colbert_qdrant.MultivectorCollection`.
+    vector_name
+        Of the multivector; ``""``: the unnamed one.
+    content_payload_key, metadata_payload_key
+        Payload keys of the text and of the metadata.
+
+    Attributes
+    ----------
+    collection
+        The `MultivectorCollection`, with all that LangChain has no method for: count, scroll, token vectors.
+
+    Raises
+    ------
+    CollectionMismatch
+        The collection was made for other vectors or by another model.
+
+    Notes
+    -----
+    Searches take the keywords of `MultivectorCollection.search`: ``offset``, ``score_threshold``, ``search_params``,
+    ``consistency`` and ``filter``, which here may also be a dict of equalities on the metadata, see
+    `to_qdrant_filter`. ``score_threshold`` is the lowest MaxSim, but for `similarity_search_with_relevance_scores`
+    (and so for ``as_retriever(search_type="similarity_score_threshold")``), where it is the lowest relevance: MaxSim
+    divided by the number of query vectors, within [0, 1].
+
+    Examples
+    --------
+    >>> store = ColbertQdrantVectorStore("movies", "all-MiniLM-L6-v2-int8")
+    >>> ids = store.add_texts(
+    ...     ["A soldier relives the same day.", "Toys are left at a day-care center."],
+    ...     [{"year": 2014}, {"year": 2010}],
+    ... )
+    >>> [movie] = store.similarity_search("time loop", k=1)
+    >>> movie.page_content, movie.metadata
+    ('A soldier relives the same day.', {'year': 2014})
+    >>> [movie] = store.similarity_search("time loop", filter={"year": [2009, 2010]})
+    >>> movie.page_content
+    'Toys are left at a day-care center.'
+    """
+
+    def __init__(
+        self,
+        collection_name: str,
+        embedding: Embedder | Embeddings | str,
+        *,
+        client: QdrantClient | None = None,
+        url: str | None = None,
+        path: str | os.PathLike[str] | None = None,
+        location: str | None = None,
+        api_key: str | None = None,
+        prefer_grpc: bool = False,
+        timeout: int | None = None,
+        vector_name: str = DEFAULT_VECTOR,
+        content_payload_key: str = "page_content",
+        metadata_payload_key: str = "metadata",
+    ) -> None:
+        collection = MultivectorCollection(
+            collection_name,
+            embedding,  # type: ignore[arg-type]  # one of LangChain's is refused with what to give instead
+            client=client,
+            url=url,
+            path=path,
+            location=location,
+            api_key=api_key,
+            prefer_grpc=prefer_grpc,
+            timeout=timeout,
+            vector_name=vector_name,
+            content_key=content_payload_key,
+            metadata_key=metadata_payload_key,
+        )
+        super().__init__(collection)
+
+    @classmethod
+    def of(cls, collection: MultivectorCollection) -> Self:
+        """Return the store over an open collection."""
+        store = cls.__new__(cls)
+        CollectionSearches.__init__(store, collection)
+        return store
+
+    @classmethod
+    def from_texts(
+        cls,
+        texts: Iterable[str],
+        embedding: Embedder | Embeddings | str,
+        metadatas: Iterable[dict[str, Any]] | None = None,
+        *,
+        ids: Iterable[str | None] | None = None,
+        collection_name: str = DEFAULT_COLLECTION,
+        **kwargs: Any,
+    ) -> Self:
+        """Open a store (`kwargs`: those of its constructor) and add texts to it."""
+        store = cls(collection_name, embedding, **kwargs)
+        store.add_texts(texts, metadatas, ids=ids)
+        return store
+
+    @classmethod
+    async def afrom_texts(
+        cls,
+        texts: Iterable[str],
+        embedding: Embedder | Embeddings | str,
+        metadatas: Iterable[dict[str, Any]] | None = None,
+        *,
+        ids: Iterable[str | None] | None = None,
+        collection_name: str = DEFAULT_COLLECTION,
+        **kwargs: Any,
+    ) -> Self:
+        """Do as `from_texts` does."""
+        store = await asyncio.to_thread(cls, collection_name, embedding, **kwargs)
+        await store.aadd_texts(texts, metadatas, ids=ids)
+        return store
+
+    if TYPE_CHECKING:  # inherited; LangChain's own signature has no embedder of token vectors
+
+        @classmethod
+        def from_documents(
+            cls, documents: list[Document], embedding: Embedder | Embeddings | str, **kwargs: Any
+        ) -> Self:
+            """Open a store (`kwargs`: those of `from_texts`) and add documents to it, under ids they have."""
+            ...
+
+        @classmethod
+        async def afrom_documents(
+            cls, documents: list[Document], embedding: Embedder | Embeddings | str, **kwargs: Any
+        ) -> Self:
+            """Do as `from_documents` does."""
+            ...
+
+    @classmethod
+    def from_existing_collection(
+        cls, collection_name: str, embedding: Embedder | Embeddings | str, **kwargs: Any
+    ) -> Self:
+        """Open a store (`kwargs`: those of its constructor) on a collection that exists.
+
+        Raises
+        ------
+        CollectionNotFound
+            It does not; nothing was created.
+        """
+        place = Place(**{name: value for name, value in kwargs.items() if name in Place.__dataclass_fields__})
+        engine = connect(place)
+        try:
+            if not engine.call("collection_exists", {"collection_name": collection_name}):
+                raise CollectionNotFound(
+                    f"there is no collection {collection_name!r}; {cls.__name__}({collection_name!r}, ...) creates it"
+                )
+        finally:
+            if place.client is None:
+                engine.close()
+        return cls(collection_name, embedding, **kwargs)
+
+    @classmethod
+    async def afrom_existing_collection(
+        cls, collection_name: str, embedding: Embedder | Embeddings | str, **kwargs: Any
+    ) -> Self:
+        """Do as `from_existing_collection` does."""
+        return await asyncio.to_thread(cls.from_existing_collection, collection_name, embedding, **kwargs)
+
+    def add_texts(
+        self,
+        texts: Iterable[str],
+        metadatas: Iterable[dict[str, Any]] | None = None,
+        *,
+        ids: Iterable[str | None] | None = None,
+        batch_size: int | None = None,
+        **kwargs: Any,
+    ) -> list[str]:
+        """Encode and store texts; one whose id is stored already replaces it.
+
+        Parameters
+        ----------
+        texts
+            Any iterable.
+        metadatas
+            One mapping of JSON values a text.
+        ids
+            One a text, any string; where it is ``None`` a random UUID is made.
+        batch_size
+            Has no effect: the indexing API gives it, but requests are cut by their size in bytes.
+        kwargs
+            Further keywords of `MultivectorCollection.add`.
+
+        Returns
+        -------
+        list of str
+            The ids, in the order of the texts.
+
+        Raises
+        ------
+        InvalidInput
+            A text, metadata or id is wrong, or there is not one for each text; nothing was written.
+        """
+        texts, chosen = _with_ids(texts, ids)
+        self.collection.add(texts, metadatas, chosen, **kwargs)
+        return chosen
+
+    async def aadd_texts(
+        self,
+        texts: Iterable[str],
+        metadatas: Iterable[dict[str, Any]] | None = None,
+        *,
+        ids: Iterable[str | None] | None = None,
+        batch_size: int | None = None,
+        **kwargs: Any,
+    ) -> list[str]:
+        """Do as `add_texts` does."""
+        texts, chosen = _with_ids(texts, ids)
+        await self._faces.here().add(texts, metadatas, chosen, **kwargs)
+        return chosen
+
+    def delete(self, ids: list[str] | None = None, *, filter: FilterLike | None = None, **kwargs: Any) -> bool:
+        """Delete documents by id, by filter, or those of the ids that pass the filter; missing ones are no error.
+
+        Raises
+        ------
+        InvalidInput
+            Neither is given: to empty the store give ``filter=models.Filter()``.
+        """
+        self.collection.delete(ids, filter=self._filter(filter), **kwargs)
+        return True
+
+    async def adelete(self, ids: list[str] | None = None, *, filter: FilterLike | None = None, **kwargs: Any) -> bool:
+        """Do as `delete` does."""
+        await self._faces.here().delete(ids, filter=self._filter(filter), **kwargs)
+        return True
+
+    def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
+        """Return documents in the order of their ids; missing ones are left out."""
+        return to_documents(self.collection.get(ids))
+
+    async def aget_by_ids(self, ids: Sequence[str], /) -> list[Document]:
+        """Do as `get_by_ids` does."""
+        return to_documents(await self._faces.here().get(ids))
+
+    def close(self) -> None:
+        """Close the collection, unless it lives in the caller's own `client`."""
+        self.collection.close()
+
+    async def aclose(self) -> None:
+        """Close the collection, and the running event loop's connection to it."""
+        await self._faces.close_here()
+        await asyncio.to_thread(self.close)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.collection!r})"
+
+
+def _with_ids(texts: Iterable[str], ids: Iterable[str | None] | None) -> tuple[list[str], list[str]]:
+    """Return the texts, known in full and so checked in full before anything is written, and an id for each."""
+    if isinstance(texts, str):
+        raise InvalidInput(f"texts is the string {texts!r:.40}; give an iterable of strings, such as [text]")
+    texts = list(texts)
+    given = [None] * len(texts) if ids is None else ids
+    return texts, [str(uuid4()) if text_id is None else text_id for text_id in given]

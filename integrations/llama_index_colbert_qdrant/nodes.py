@@ -1,0 +1,82 @@
+"""A LlamaIndex node and the record that holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from llama_index.core.schema import (
+    BaseNode,
+    Document,
+    ImageDocument,
+    ImageNode,
+    IndexNode,
+    MetadataMode,
+    Node,
+    TextNode,
+)
+from llama_index.core.vector_stores.types import VectorStoreQueryResult
+
+if TYPE_CHECKING:
+    from colbert_qdrant import Hit, Record
+
+NODE_KEY = "_node"
+"""Payload key of what only LlamaIndex needs: whatever a node has beside its id, text, metadata and embedding."""
+
+REF_DOC_KEY = f"{NODE_KEY}.ref_doc_id"
+"""Payload path of the document a node was made from; null for a node that was made from none."""
+
+_CLASSES: dict[object, type[BaseNode]] = {
+    known.class_name(): known for known in (TextNode, Node, IndexNode, ImageNode, Document, ImageDocument)
+}
+
+
+def as_columns(nodes: Sequence[BaseNode]) -> dict[str, Any]:
+    """Return nodes as the arguments of a collection's ``add``.
+
+    A node's own text is stored. Encoded is what LlamaIndex means for embedding: the text with the metadata in front,
+    but for ``excluded_embed_metadata_keys``. Embeddings are left behind, and so are the bytes of media, as in
+    LlamaIndex's own stores.
+    """
+    return {
+        "texts": [node.get_content(MetadataMode.NONE) for node in nodes],
+        "metadatas": [node.metadata for node in nodes],
+        "ids": [node.node_id for node in nodes],
+        "extras": [{NODE_KEY: _remainder(node)} for node in nodes],
+        "encoded_as": [node.get_content(MetadataMode.EMBED) for node in nodes],
+    }
+
+
+def as_node(record: Record) -> BaseNode:
+    """Return the node that a record holds.
+
+    A record that LlamaIndex did not write is a `TextNode`; so is a node of a class that LlamaIndex does not have.
+    """
+    data: dict[str, Any] = {"id_": record.id, "metadata": record.metadata}
+    remainder = record.payload.get(NODE_KEY)
+    if not isinstance(remainder, Mapping):
+        return TextNode(text=record.text, **data)
+    data = {**remainder, **data}
+    if "text_resource" not in data:
+        data["text"] = record.text
+    elif data["text_resource"] is not None:
+        data["text_resource"] = {"text": record.text, **data["text_resource"]}
+    del data["ref_doc_id"]
+    return _CLASSES.get(data["class_name"], TextNode).from_dict(data)
+
+
+def as_result(hits: Sequence[Hit]) -> VectorStoreQueryResult:
+    """Return hits as nodes, their MaxSim and their ids."""
+    return VectorStoreQueryResult(
+        nodes=[as_node(hit) for hit in hits],
+        similarities=[hit.score for hit in hits],
+        ids=[hit.id for hit in hits],
+    )
+
+
+def _remainder(node: BaseNode) -> dict[str, Any]:
+    kept = node.to_dict(mode="json", exclude={"id_", "text", "metadata", "embedding"})
+    resource = kept.get("text_resource")
+    if resource and resource["text"] is not None:
+        del resource["text"]
+    return {**kept, "ref_doc_id": node.ref_doc_id}

@@ -1,0 +1,78 @@
+"""LangChain's indexing API against the store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from langchain_core.documents import Document
+from langchain_core.indexing import InMemoryRecordManager, aindex, index
+
+from langchain_colbert_qdrant import ColbertQdrantVectorStore
+
+pytestmark = pytest.mark.filterwarnings("ignore:Using SHA-1")
+
+ENCODERS = ["sha1", "sha256", "sha512", "blake2b"]
+
+
+@pytest.fixture
+def store(open_store: Any) -> ColbertQdrantVectorStore:
+    store: ColbertQdrantVectorStore = open_store()
+    return store
+
+
+@pytest.fixture
+def records() -> InMemoryRecordManager:
+    manager = InMemoryRecordManager("test")
+    manager.create_schema()
+    return manager
+
+
+def document(text: str, source: str) -> Document:
+    return Document(page_content=text, metadata={"source": source})
+
+
+CATS, DOGS, BIRDS = document("Cats purr.", "a"), document("Dogs bark.", "a"), document("Birds sing.", "b")
+
+
+def texts(store: ColbertQdrantVectorStore) -> set[str]:
+    return {record.text for record in store.collection.scroll()}
+
+
+@pytest.mark.parametrize("key_encoder", ENCODERS)
+@pytest.mark.parametrize(
+    ("cleanup", "left"),
+    [("incremental", {"Cats purr.", "Birds sing."}), ("full", {"Cats purr."})],
+)
+def test_unchanged_skipped_gone_deleted(
+    store: ColbertQdrantVectorStore, records: Any, key_encoder: Any, cleanup: Any, left: set[str]
+) -> None:
+    settings: dict[str, Any] = {"cleanup": cleanup, "source_id_key": "source", "key_encoder": key_encoder}
+    first = index([CATS, DOGS, BIRDS], records, store, **settings)
+
+    second = index([CATS], records, store, **settings)
+
+    assert first == {"num_added": 3, "num_updated": 0, "num_skipped": 0, "num_deleted": 0}
+    assert second == {"num_added": 0, "num_updated": 0, "num_skipped": 1, "num_deleted": 3 - len(left)}
+    assert texts(store) == left
+
+
+@pytest.mark.parametrize("key_encoder", ENCODERS)
+async def test_asynchronous(store: ColbertQdrantVectorStore, records: Any, key_encoder: Any) -> None:
+    settings: dict[str, Any] = {"cleanup": "full", "source_id_key": "source", "key_encoder": key_encoder}
+    await aindex([CATS, DOGS], records, store, **settings)
+
+    report = await aindex([DOGS, BIRDS], records, store, batch_size=1, **settings)
+
+    assert report == {"num_added": 1, "num_updated": 0, "num_skipped": 1, "num_deleted": 1}
+    assert texts(store) == {"Dogs bark.", "Birds sing."}
+
+
+def test_a_forced_update_replaces(store: ColbertQdrantVectorStore, records: Any) -> None:
+    settings: dict[str, Any] = {"cleanup": None, "source_id_key": "source", "key_encoder": "sha256"}
+    index([CATS], records, store, **settings)
+
+    report = index([CATS], records, store, force_update=True, **settings)
+
+    assert report["num_updated"] == 1
+    assert store.collection.count() == 1

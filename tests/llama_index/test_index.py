@@ -1,0 +1,308 @@
+"""LlamaIndex's own parts work over the store: indices, engines, retrievers, pipelines. No key, no hub."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from llama_index.core import StorageContext, VectorStoreIndex
+from llama_index.core.ingestion import DocstoreStrategy, IngestionPipeline
+from llama_index.core.llms import MockLLM
+from llama_index.core.node_parser import SentenceSplitter
+from llama_index.core.query_engine import RetrieverQueryEngine
+from llama_index.core.retrievers import QueryFusionRetriever
+from llama_index.core.schema import Document, IndexNode, NodeWithScore, TextNode
+from llama_index.core.storage.docstore import SimpleDocumentStore
+from llama_index.core.vector_stores.types import MetadataFilter, MetadataFilters
+
+from colbert_qdrant.types import Embedder
+from llama_index_colbert_qdrant import ColbertQdrantVectorStore, ColbertRerank, ColbertTextEmbedding
+
+QUESTIONS = {
+    "collapse and truncate a text to fit in a width": "textwrap.shorten",
+    "delete a whole directory tree": "shutil.rmtree",
+    "copy a file with its metadata": "shutil.copy2",
+    "remove the common leading whitespace of every line": "textwrap.dedent",
+    "the n largest elements of a dataset": "heapq.nlargest",
+    "read a JSON document from a string": "json.loads",
+}
+
+
+def sources(nodes: list[NodeWithScore]) -> list[str | None]:
+    return [node.node.ref_doc_id for node in nodes]
+
+
+def documents_of(store: ColbertQdrantVectorStore) -> set[str | None]:
+    return {node.ref_doc_id for node in store.get_nodes()}
+
+
+def texts_of(store: ColbertQdrantVectorStore) -> set[str]:
+    return {node.get_content() for node in store.get_nodes()}
+
+
+@pytest.fixture
+def index(store: ColbertQdrantVectorStore, stdlib: list[Document]) -> VectorStoreIndex:
+    return VectorStoreIndex.from_documents(
+        stdlib,
+        storage_context=StorageContext.from_defaults(vector_store=store),
+        embed_model=ColbertTextEmbedding(),
+        transformations=[SentenceSplitter()],
+    )
+
+
+# --- answers
+
+
+def test_query_engine_answers_with_the_right_sources(index: VectorStoreIndex) -> None:
+    engine = index.as_query_engine(llm=MockLLM(), similarity_top_k=3)
+
+    answers = {question: sources(engine.query(question).source_nodes) for question in QUESTIONS}
+
+    assert {question: QUESTIONS[question] in found for question, found in answers.items()} == dict.fromkeys(
+        QUESTIONS, True
+    )
+
+
+async def test_query_engine_answers_asynchronously(index: VectorStoreIndex) -> None:
+    engine = index.as_query_engine(llm=MockLLM(), similarity_top_k=3)
+
+    response = await engine.aquery("delete a whole directory tree")
+
+    assert sources(response.source_nodes)[0] == "shutil.rmtree"
+
+
+def test_retriever_filters(index: VectorStoreIndex) -> None:
+    in_textwrap = MetadataFilters(filters=[MetadataFilter(key="module", value="textwrap")])
+
+    nodes = index.as_retriever(filters=in_textwrap, similarity_top_k=50).retrieve("delete a directory tree")
+
+    assert {node.metadata["module"] for node in nodes} == {"textwrap"}
+
+
+def test_retriever_keeps_to_documents(index: VectorStoreIndex) -> None:
+    wanted = ["shutil.move", "json.loads"]
+
+    nodes = index.as_retriever(doc_ids=wanted, similarity_top_k=50).retrieve("delete a directory tree")
+
+    assert set(sources(nodes)) == set(wanted)
+
+
+def test_query_engine_reranks(index: VectorStoreIndex, embedder: Embedder) -> None:
+    engine = RetrieverQueryEngine.from_args(
+        index.as_retriever(similarity_top_k=10),
+        llm=MockLLM(),
+        node_postprocessors=[ColbertRerank(embedder=embedder, top_n=2)],
+    )
+
+    response = engine.query("delete a whole directory tree")
+
+    assert sources(response.source_nodes)[0] == "shutil.rmtree"
+    assert len(response.source_nodes) == 2
+
+
+@pytest.mark.parametrize("use_async", [False, True])
+@pytest.mark.parametrize("mode", ["simple", "reciprocal_rerank", "relative_score"])
+def test_fusion_retriever_finds(index: VectorStoreIndex, mode: str, use_async: bool) -> None:
+    retriever = QueryFusionRetriever(
+        [index.as_retriever(similarity_top_k=3), index.as_retriever(similarity_top_k=5)],
+        llm=MockLLM(),
+        mode=mode,  # type: ignore[arg-type]  # a string will do
+        num_queries=1,
+        similarity_top_k=3,
+        use_async=use_async,
+    )
+
+    nodes = retriever.retrieve("delete a whole directory tree")
+
+    assert sources(nodes)[0] == "shutil.rmtree"
+
+
+def test_chat_engine_finds_its_context(index: VectorStoreIndex) -> None:
+    engine = index.as_chat_engine(chat_mode="context", llm=MockLLM(), similarity_top_k=1)
+
+    response = engine.chat("delete a whole directory tree")
+
+    assert sources(response.source_nodes) == ["shutil.rmtree"]
+    assert "Recursively delete a directory tree" in str(response)
+
+
+async def test_chat_engine_chats_asynchronously(index: VectorStoreIndex) -> None:
+    engine = index.as_chat_engine(chat_mode="context", llm=MockLLM(), similarity_top_k=1)
+
+    response = await engine.achat("delete a whole directory tree")
+
+    assert sources(response.source_nodes) == ["shutil.rmtree"]
+
+
+# --- changes
+
+SOLDIER = Document(id_="soldier", text="A soldier relives the same day.")
+HACKER = Document(id_="hacker", text="A hacker learns that his world is a simulation.")
+
+
+def test_inserted_document_is_found(store: ColbertQdrantVectorStore) -> None:
+    index = store.as_index()
+
+    index.insert(SOLDIER)
+    index.insert(HACKER)
+
+    [best] = index.as_retriever(similarity_top_k=1).retrieve("the same day again")
+    assert sources([best]) == ["soldier"]
+
+
+async def test_document_is_inserted_and_deleted_asynchronously(store: ColbertQdrantVectorStore) -> None:
+    index = store.as_index()
+    await index.ainsert(SOLDIER)
+    await index.ainsert(HACKER)
+
+    await index.adelete_ref_doc("soldier")
+
+    assert documents_of(store) == {"hacker"}
+
+
+def test_deleted_document_is_gone(index: VectorStoreIndex, store: ColbertQdrantVectorStore) -> None:
+    index.delete_ref_doc("shutil.rmtree")
+
+    nodes = index.as_retriever(similarity_top_k=3).retrieve("delete a whole directory tree")
+    assert "shutil.rmtree" not in sources(nodes)
+    assert len(documents_of(store)) > 1
+
+
+def test_deleted_node_is_gone(store: ColbertQdrantVectorStore) -> None:
+    index = store.as_index()
+    index.insert_nodes([TextNode(id_="one", text="A soldier."), TextNode(id_="two", text="A hacker.")])
+
+    index.delete_nodes(["one"])
+
+    assert texts_of(store) == {"A hacker."}
+
+
+def test_updated_document_takes_the_place_of_the_old(store: ColbertQdrantVectorStore) -> None:
+    index = store.as_index()
+    index.insert(SOLDIER)
+
+    index.update_ref_doc(Document(id_="soldier", text="A weatherman relives the same day."))
+
+    assert texts_of(store) == {"A weatherman relives the same day."}
+
+
+def test_refresh_changes_what_has_changed(store: ColbertQdrantVectorStore) -> None:
+    index = store.as_index()
+    index.insert(SOLDIER)
+    index.insert(HACKER)
+
+    refreshed = index.refresh_ref_docs(
+        [SOLDIER, Document(id_="hacker", text="A hacker takes the red pill."), Document(id_="toys", text="Toys.")]
+    )
+
+    assert refreshed == [False, True, True]
+    assert texts_of(store) == {"A soldier relives the same day.", "A hacker takes the red pill.", "Toys."}
+
+
+def test_reopened_index_is_the_same(
+    index: VectorStoreIndex,
+    store: ColbertQdrantVectorStore,
+    stdlib: list[Document],
+    make_store: Callable[..., ColbertQdrantVectorStore],
+) -> None:
+    store.close()
+
+    again = make_store(collection_name=store.collection_name)
+    reopened = again.as_index()
+    reopened.delete_ref_doc("shutil.copy2")
+    reopened.insert(SOLDIER)
+    reopened.update_ref_doc(Document(id_="shutil.move", text="Rename a file or a directory."))
+
+    assert documents_of(again) == {document.id_ for document in stdlib} - {"shutil.copy2"} | {"soldier"}
+    [best] = reopened.as_retriever(similarity_top_k=1).retrieve("rename a directory")
+    assert best.text == "Rename a file or a directory."
+
+
+def test_index_node_leads_to_its_object(store: ColbertQdrantVectorStore) -> None:
+    story = TextNode(id_="story", text="The whole story of the soldier.")
+    index = VectorStoreIndex(
+        objects=[IndexNode(text="A soldier relives the same day.", index_id="story", obj=story)],
+        storage_context=StorageContext.from_defaults(vector_store=store),
+        embed_model=ColbertTextEmbedding(),
+    )
+
+    [best] = index.as_retriever(similarity_top_k=1).retrieve("time loop")
+
+    assert best.node == story
+
+
+# --- pipelines
+
+
+def pipeline(store: ColbertQdrantVectorStore, strategy: DocstoreStrategy) -> IngestionPipeline:
+    return IngestionPipeline(
+        transformations=[SentenceSplitter(), ColbertTextEmbedding()],
+        vector_store=store,
+        docstore=SimpleDocumentStore(),
+        docstore_strategy=strategy,
+    )
+
+
+CHANGED = Document(id_="hacker", text="A hacker takes the red pill.")
+TOYS = Document(id_="toys", text="Toys are left at a day-care center.")
+
+
+def test_pipeline_stores_what_it_makes(store: ColbertQdrantVectorStore) -> None:
+    pipeline(store, DocstoreStrategy.DUPLICATES_ONLY).run(documents=[SOLDIER, HACKER])
+
+    assert documents_of(store) == {"soldier", "hacker"}
+
+
+def test_pipeline_upserts(store: ColbertQdrantVectorStore) -> None:
+    ingest = pipeline(store, DocstoreStrategy.UPSERTS)
+    ingest.run(documents=[SOLDIER, HACKER])
+
+    made = ingest.run(documents=[SOLDIER, CHANGED, TOYS])
+
+    assert [node.ref_doc_id for node in made] == ["hacker", "toys"]
+    assert texts_of(store) == {SOLDIER.text, CHANGED.text, TOYS.text}
+
+
+def test_pipeline_upserts_and_deletes(store: ColbertQdrantVectorStore) -> None:
+    ingest = pipeline(store, DocstoreStrategy.UPSERTS_AND_DELETE)
+    ingest.run(documents=[SOLDIER, HACKER])
+
+    ingest.run(documents=[CHANGED, TOYS])
+
+    assert texts_of(store) == {CHANGED.text, TOYS.text}
+
+
+async def test_pipeline_upserts_and_deletes_asynchronously(store: ColbertQdrantVectorStore) -> None:
+    ingest = pipeline(store, DocstoreStrategy.UPSERTS_AND_DELETE)
+    await ingest.arun(documents=[SOLDIER, HACKER])
+
+    await ingest.arun(documents=[CHANGED, TOYS])
+
+    assert texts_of(store) == {CHANGED.text, TOYS.text}
+
+
+def test_pipeline_without_a_splitter_upserts_and_deletes(store: ColbertQdrantVectorStore) -> None:
+    ingest = pipeline(store, DocstoreStrategy.UPSERTS_AND_DELETE)
+    ingest.transformations = [ColbertTextEmbedding()]
+    ingest.run(documents=[SOLDIER, HACKER])
+
+    ingest.run(documents=[CHANGED, TOYS])
+
+    assert texts_of(store) == {CHANGED.text, TOYS.text}
+
+
+def test_pipeline_goes_on_after_a_restart(
+    store: ColbertQdrantVectorStore, make_store: Callable[..., ColbertQdrantVectorStore], tmp_path: Path
+) -> None:
+    first = pipeline(store, DocstoreStrategy.UPSERTS_AND_DELETE)
+    first.run(documents=[SOLDIER, HACKER])
+    first.persist(str(tmp_path / "pipeline"))
+    store.close()
+
+    again = make_store(collection_name=store.collection_name)
+    second = pipeline(again, DocstoreStrategy.UPSERTS_AND_DELETE)
+    second.load(str(tmp_path / "pipeline"))
+    second.run(documents=[SOLDIER, TOYS])
+
+    assert texts_of(again) == {SOLDIER.text, TOYS.text}
