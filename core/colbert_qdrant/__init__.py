@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from colbert_qdrant.collection.stages import Bm25, Dense
     from colbert_qdrant.collection.storage import Storage
     from colbert_qdrant.collection.sync import MultivectorCollection
-    from colbert_qdrant.embedding.embedder import ColbertEmbedder, LateInteractionTextEmbedding
+    from colbert_qdrant.embedding.embedder import ColbertEmbedder
+    from colbert_qdrant.embedding.fastembed import LateInteractionTextEmbedding
     from colbert_qdrant.embedding.muvera import Muvera
     from colbert_qdrant.explanation import explain
     from colbert_qdrant.rerank import ColbertReranker
@@ -29,7 +30,7 @@ _MODULE_OF = {
     "ColbertReranker": "colbert_qdrant.rerank",
     "Dense": "colbert_qdrant.collection.stages",
     "Hit": "colbert_qdrant.collection.points",
-    "LateInteractionTextEmbedding": "colbert_qdrant.embedding.embedder",
+    "LateInteractionTextEmbedding": "colbert_qdrant.embedding.fastembed",
     "MultivectorCollection": "colbert_qdrant.collection.sync",
     "Muvera": "colbert_qdrant.embedding.muvera",
     "Record": "colbert_qdrant.collection.points",
