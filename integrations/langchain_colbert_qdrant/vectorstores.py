@@ -13,7 +13,10 @@ from langchain_core.embeddings import Embeddings
 
 from colbert_qdrant.collection.engines import Place, connect
 from colbert_qdrant.collection.schema import DEFAULT_VECTOR
+from colbert_qdrant.collection.stages import Dense, Stage
+from colbert_qdrant.collection.storage import Storage
 from colbert_qdrant.collection.sync import MultivectorCollection
+from colbert_qdrant.embedding.muvera import Muvera
 from colbert_qdrant.errors import CollectionNotFound, InvalidInput
 from colbert_qdrant.types import Embedder
 from langchain_colbert_qdrant.documents import to_documents
@@ -45,6 +48,12 @@ class ColbertQdrantVectorStore(CollectionSearches):
         Of the multivector; ``""``: the unnamed one.
     content_payload_key, metadata_payload_key
         Payload keys of the text and of the metadata.
+    stages
+        What finds the candidates that MaxSim puts in order, as for `MultivectorCollection`.
+    dense
+        LangChain embeddings as a first stage: their vectors find the candidates, in the same request.
+    storage
+        How a new collection is stored.
 
     Attributes
     ----------
@@ -94,7 +103,12 @@ class ColbertQdrantVectorStore(CollectionSearches):
         vector_name: str = DEFAULT_VECTOR,
         content_payload_key: str = "page_content",
         metadata_payload_key: str = "metadata",
+        stages: Iterable[Stage | Muvera] | None = None,
+        dense: Embeddings | None = None,
+        storage: Storage | None = None,
     ) -> None:
+        if dense is not None:
+            stages = [*(stages or ()), Dense(dense)]
         collection = MultivectorCollection(
             collection_name,
             embedding,  # type: ignore[arg-type]  # one of LangChain's is refused with what to give instead
@@ -108,6 +122,8 @@ class ColbertQdrantVectorStore(CollectionSearches):
             vector_name=vector_name,
             content_key=content_payload_key,
             metadata_key=metadata_payload_key,
+            stages=stages,
+            storage=storage,
         )
         super().__init__(collection)
 

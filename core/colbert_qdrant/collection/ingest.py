@@ -23,7 +23,7 @@ from colbert_qdrant.types import Embedder
 
 OnError: TypeAlias = Literal["raise", "skip"]
 
-WINDOW = 128
+WINDOW = 64
 """Texts that are looked up, encoded and uploaded together. Two windows are in memory: one is encoded while the one
 before it is uploaded."""
 
