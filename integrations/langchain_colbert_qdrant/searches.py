@@ -13,8 +13,8 @@ from qdrant_client import models
 from colbert_qdrant.collection.operations import Query
 from colbert_qdrant.collection.points import Hit, check_multivector
 from colbert_qdrant.collection.sync import MultivectorCollection
+from colbert_qdrant.errors import InvalidInput
 from colbert_qdrant.types import Multivector
-from langchain_colbert_qdrant.diversity import diversified
 from langchain_colbert_qdrant.documents import to_documents, to_relevant, to_scored
 from langchain_colbert_qdrant.faces import AsyncFaces
 from langchain_colbert_qdrant.filters import FilterLike, to_qdrant_filter
@@ -65,7 +65,7 @@ class CollectionSearches(VectorStore, ABC):
     def max_marginal_relevance_search(
         self, query: str, k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, **kwargs: Any
     ) -> list[Document]:
-        """Return documents that are relevant and unlike each other; see `diversified`.
+        """Return documents that are relevant and unlike each other; see `diversified` of the core.
 
         Parameters
         ----------
@@ -76,30 +76,26 @@ class CollectionSearches(VectorStore, ABC):
         lambda_mult
             From 0, the least alike, to 1, the most relevant.
         """
-        return self.max_marginal_relevance_search_by_vector(self._encoded(query), k, fetch_k, lambda_mult, **kwargs)
+        return to_documents(self._search(query, k, mmr=_mmr(k, fetch_k, lambda_mult), **kwargs))
 
     async def amax_marginal_relevance_search(
         self, query: str, k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, **kwargs: Any
     ) -> list[Document]:
         """Do as `max_marginal_relevance_search` does."""
-        vectors = await asyncio.to_thread(self._encoded, query)
-        return await self.amax_marginal_relevance_search_by_vector(vectors, k, fetch_k, lambda_mult, **kwargs)
+        return to_documents(await self._asearch(query, k, mmr=_mmr(k, fetch_k, lambda_mult), **kwargs))
 
     def max_marginal_relevance_search_by_vector(
         self, embedding: TokenVectors, k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, **kwargs: Any
     ) -> list[Document]:
         """Do as `max_marginal_relevance_search` does, for a multivector, ``(tokens, dim)``."""
-        vectors = self._checked(embedding)
-        hits = self._search(vectors, max(k, fetch_k), with_vectors=True, **kwargs)
-        return to_documents(diversified(hits, len(vectors), k=k, lambda_mult=lambda_mult))
+        return to_documents(self._search(self._checked(embedding), k, mmr=_mmr(k, fetch_k, lambda_mult), **kwargs))
 
     async def amax_marginal_relevance_search_by_vector(
         self, embedding: TokenVectors, k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, **kwargs: Any
     ) -> list[Document]:
         """Do as `max_marginal_relevance_search_by_vector` does."""
-        vectors = self._checked(embedding)
-        hits = await self._asearch(vectors, max(k, fetch_k), with_vectors=True, **kwargs)
-        return to_documents(await asyncio.to_thread(diversified, hits, len(vectors), k=k, lambda_mult=lambda_mult))
+        mmr = _mmr(k, fetch_k, lambda_mult)
+        return to_documents(await self._asearch(self._checked(embedding), k, mmr=mmr, **kwargs))
 
     def _similarity_search_with_relevance_scores(
         self, query: str, k: int = 4, **kwargs: Any
@@ -128,3 +124,10 @@ class CollectionSearches(VectorStore, ABC):
     def _encoded(self, query: str) -> Multivector:
         [vectors] = self.collection.embedder.query_embed([query])
         return vectors
+
+
+def _mmr(k: int, fetch_k: int, lambda_mult: float) -> models.Mmr:
+    """Take LangChain's ``lambda_mult`` (1: relevance alone) for Qdrant's ``diversity`` (0: relevance alone)."""
+    if not 0 <= lambda_mult <= 1:
+        raise InvalidInput(f"lambda_mult={lambda_mult}: give 0 (the least alike) to 1 (the most relevant)")
+    return models.Mmr(diversity=1 - lambda_mult, candidates_limit=max(k, fetch_k))

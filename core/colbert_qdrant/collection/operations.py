@@ -16,6 +16,7 @@ from qdrant_client import models
 
 from colbert_qdrant.checks import check_text
 from colbert_qdrant.collection import points, schema
+from colbert_qdrant.collection.diversity import diversified
 from colbert_qdrant.collection.points import Hit, PointId, Record
 from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.collection.stages import (
@@ -138,7 +139,7 @@ class SearchOptions:
     search_params
         Qdrant's own, such as ``exact`` and ``quantization``.
     mmr
-        Maximal marginal relevance: trade relevance for diversity.
+        Maximal marginal relevance: trade relevance for diversity; see `diversified`, which answers it.
     consistency
         Read consistency of a cluster.
     candidates
@@ -176,6 +177,8 @@ class SearchOptions:
 
 def search(layout: Layout, query: Query, options: SearchOptions) -> Operation[list[Hit]]:
     """Find the records with the highest MaxSim, among the candidates of the first stages where there are any."""
+    if options.mmr is not None:
+        return (yield from _search_diverse(layout, query, options, options.mmr))
     [request] = yield from _requests(layout, [query], options)
     arguments = {
         "collection_name": layout.name,
@@ -197,6 +200,8 @@ def search(layout: Layout, query: Query, options: SearchOptions) -> Operation[li
 
 def search_batch(layout: Layout, queries: Sequence[Query], options: SearchOptions) -> Operation[list[list[Hit]]]:
     """Answer several queries: encoded together, asked in one request."""
+    if options.mmr is not None:
+        raise InvalidInput("mmr is for a single search")
     if not queries:
         return []
     requests = yield from _requests(layout, queries, options)
@@ -205,6 +210,17 @@ def search_batch(layout: Layout, queries: Sequence[Query], options: SearchOption
         arguments["consistency"] = options.consistency
     responses = yield Call("query_batch_points", arguments)
     return [[points.to_hit(point, layout) for point in response.points] for response in responses]
+
+
+def _search_diverse(layout: Layout, query: Query, options: SearchOptions, mmr: models.Mmr) -> Operation[list[Hit]]:
+    [vectors] = yield from _encoded(layout, [query])
+    wanted = options.limit + options.offset
+    candidates = replace(options, mmr=None, offset=0, limit=max(wanted, mmr.candidates_limit or 0), with_vectors=True)
+    found = yield from search(layout, query if layout.stages else vectors, candidates)  # stages may want the text
+    diversity = 0.5 if mmr.diversity is None else mmr.diversity
+    chosen = yield Compute(lambda _: diversified(found, len(vectors), k=wanted, lambda_mult=1 - diversity))
+    page = chosen[options.offset :]
+    return page if options.with_vectors else [replace(hit, vectors=None) for hit in page]
 
 
 def score(layout: Layout, query: Query, ids: Sequence[RecordId]) -> Operation[dict[str, float]]:
@@ -374,7 +390,7 @@ def _requests(layout: Layout, queries: Sequence[Query], options: SearchOptions) 
         )
     return [
         models.QueryRequest.model_construct(
-            query=models.NearestQuery.model_construct(nearest=vectors, mmr=options.mmr) if options.mmr else vectors,
+            query=vectors,
             prefetch=plan_prefetch(
                 list(zip(stages, stage_vectors, strict=True)),
                 candidates=max(options.candidates, options.limit + options.offset),

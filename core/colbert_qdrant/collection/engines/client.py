@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import warnings
 import weakref
@@ -9,8 +10,11 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import httpx
 import numpy as np
+from pydantic import ValidationError
 from qdrant_client import AsyncQdrantClient, QdrantClient, models
+from qdrant_client.common.client_exceptions import QdrantException
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
 from colbert_qdrant.collection.engines.bm25 import with_bm25_vectors
@@ -23,6 +27,9 @@ from colbert_qdrant.errors import ColbertQdrantError, CollectionNotFound, Engine
 _REST = Wire(bytes_per_float=21, request_bytes=24 * 2**20)
 _GRPC = Wire(bytes_per_float=4, request_bytes=24 * 2**20)
 _IN_PROCESS = Wire(bytes_per_float=8, request_bytes=64 * 2**20)
+
+# A time-out of Qdrant's own is 408: https://github.com/qdrant/qdrant/blob/master/src/actix/helpers.rs
+_PASSING = (408, 429)
 
 _local_locks: weakref.WeakKeyDictionary[object, threading.RLock] = weakref.WeakKeyDictionary()
 _making_a_lock = threading.Lock()
@@ -54,7 +61,7 @@ class ClientEngine:
             with self._turn:
                 return operation(**ready)
         except Exception as error:
-            raise translated(error, method, arguments) from error
+            raise translated(error, method, arguments) from _cause(error)
 
     def close(self) -> None:
         """Close the client."""
@@ -82,7 +89,7 @@ class AsyncClientEngine:
         try:
             return await operation(**ready)
         except Exception as error:
-            raise translated(error, method, arguments) from error
+            raise translated(error, method, arguments) from _cause(error)
 
     async def close(self) -> None:
         """Close the client."""
@@ -142,16 +149,31 @@ def translated(error: Exception, method: str, arguments: Mapping[str, Any]) -> E
     name = arguments.get("collection_name")
     if isinstance(error, ColbertQdrantError):
         return error
+    if _cause(error) is None:
+        return EngineError(
+            f"{method} on {name!r}: HTTP can't carry the request's headers; is there a line break in the api_key?"
+        )
+    if isinstance(error, ResponseHandlingException) and isinstance(error.source, ValidationError):
+        return EngineError(
+            f"{method} on {name!r}: qdrant-client can't read the answer; do the versions of server and client fit? "
+            f"({error.source})"
+        )
+    if isinstance(error, json.JSONDecodeError | UnicodeDecodeError):  # part of an answer, or a proxy's page
+        return EngineUnavailable(f"{method} on {name!r}: the answer is not JSON ({error}). Did the server answer?")
+    if isinstance(error, QdrantException):  # 429, or its like of gRPC, with a retry-after
+        message = f"{method} on {name!r}: Qdrant answered 429 Too Many Requests: {error}"
+        return EngineUnavailable(message, retry_after=getattr(error, "retry_after_s", None))
     if isinstance(error, ResponseHandlingException):
+        reason = str(error.source) or type(error.source).__name__
         return EngineUnavailable(
-            f"{method} on {name!r}: Qdrant did not answer ({error.source or error}). Is the server running? "
+            f"{method} on {name!r}: Qdrant did not answer ({reason}). Is the server running? "
             "`docker run -p 6333:6333 qdrant/qdrant` starts one; location=':memory:' needs none"
         )
     if isinstance(error, UnexpectedResponse):
         answer = error.content.decode("utf-8", "replace")[:500]
         if error.status_code == 404:
             return CollectionNotFound(f"collection {name!r} does not exist: {answer}")
-        if error.status_code == 429 or (error.status_code or 0) >= 500:
+        if error.status_code in _PASSING or (error.status_code or 0) >= 500:
             message = f"{method} on {name!r}: Qdrant answered {error.status_code} {error.reason_phrase}: {answer}"
             return EngineUnavailable(message, retry_after=_retry_after(error))
         return EngineError(f"{method} on {name!r}: Qdrant answered {error.status_code} {error.reason_phrase}: {answer}")
@@ -162,6 +184,12 @@ def translated(error: Exception, method: str, arguments: Mapping[str, Any]) -> E
     return EngineError(f"{method} on {name!r}: {type(error).__name__}: {error}")
 
 
+def _cause(error: Exception) -> Exception | None:
+    """Return what may be shown as an error's cause; not what quotes a header, which may be the API key."""
+    is_quoting = isinstance(error, ResponseHandlingException) and isinstance(error.source, httpx.LocalProtocolError)
+    return None if is_quoting else error
+
+
 def _retry_after(error: UnexpectedResponse) -> float | None:
     """Read the header in its form in seconds (RFC 9110, 10.2.3)."""
     stated = error.headers.get("retry-after", "") if error.headers else ""
@@ -170,7 +198,7 @@ def _retry_after(error: UnexpectedResponse) -> float | None:
 
 def _from_grpc(error: Any, method: str, name: object) -> Exception:
     code, details = error.code().name, error.details()
-    if code in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"):
+    if code in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "INTERNAL"):  # the last is 500 over REST
         return EngineUnavailable(f"{method} on {name!r}: Qdrant did not answer ({details}). Is the server running?")
     if code == "NOT_FOUND":
         return CollectionNotFound(f"collection {name!r} does not exist: {details}")
@@ -208,11 +236,11 @@ def _list(vector: Any) -> Any:
 
 
 def _as_lists(point: Any) -> Any:
-    if not isinstance(point, models.PointStruct):  # an id
+    if not isinstance(point, models.PointStruct | models.PointVectors):  # an id
         return point
     vector = point.vector
     if isinstance(vector, Mapping):
         lists: Any = {name: _list(value) for name, value in vector.items()}
     else:
         lists = _list(vector)
-    return models.PointStruct.model_construct(id=point.id, vector=lists, payload=point.payload)
+    return point.model_copy(update={"vector": lists})

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from colbert_qdrant import Hit
+from colbert_qdrant.collection.diversity import diversified
 from colbert_qdrant.errors import InvalidInput
-from langchain_colbert_qdrant.diversity import diversified
 
 QUERY = np.eye(5, dtype=np.float32)[:2]
 

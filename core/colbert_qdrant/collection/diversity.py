@@ -41,7 +41,7 @@ def diversified(hits: Sequence[Hit], query_vectors: int, *, k: int, lambda_mult:
     if k < 1:
         raise InvalidInput(f"k={k}: ask for at least 1 document")
     if not 0 <= lambda_mult <= 1:
-        raise InvalidInput(f"lambda_mult={lambda_mult}: give 0 (the least alike) to 1 (the most relevant)")
+        raise InvalidInput(f"lambda_mult={lambda_mult:g}: give 0 (the least alike) to 1 (the most relevant)")
     vectors = [hit.vectors for hit in hits if hit.vectors is not None]
     relevance = np.array([hit.score for hit in hits]) / query_vectors
     likeness = np.zeros(len(hits))
