@@ -78,6 +78,9 @@ class Place:
             raise InvalidInput(f"{' and '.join(named)} name different places; give one of them")
         if self.location not in (None, ":memory:"):
             raise InvalidInput(f"location={self.location!r}: it can only be ':memory:'; a server is given by url=")
+        # Refused here, by no name: the client's own refusal quotes the header, which is the key.
+        if self.api_key is not None and not (self.api_key.isascii() and self.api_key.isprintable()):
+            raise InvalidInput("api_key has a character that no HTTP header takes; is there a line break at its end?")
 
     @property
     def client_options(self) -> dict[str, Any]:
