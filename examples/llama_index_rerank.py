@@ -3,28 +3,50 @@
 What one learns: rerank the nodes of any retriever with `ColbertRerank`, in a query engine; let it use token vectors
 that are stored already, so that a question costs one short encoding.
 
-The retriever here counts words (LlamaIndex's keyword table); your own takes its place.
+The retriever here counts the words of the question; your own takes its place.
 
     pip install "colbert-qdrant[llama-index,offline]"
     python examples/llama_index_rerank.py
 """
 
 import argparse
+import re
 import time
+from collections import Counter
 from collections.abc import Sequence
 
-from llama_index.core import SimpleKeywordTableIndex
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.llms import MockLLM
 from llama_index.core.node_parser import SentenceSplitter
 from llama_index.core.query_engine import RetrieverQueryEngine
-from llama_index.core.schema import BaseNode, NodeWithScore
+from llama_index.core.schema import BaseNode, NodeWithScore, QueryBundle
 from llama_index_rag import QUESTIONS, standard_library
 
 from colbert_qdrant import ColbertEmbedder
 from llama_index_colbert_qdrant import ColbertQdrantVectorStore, ColbertRerank
 
 CANDIDATES = 50
+
+
+class WordRetriever(BaseRetriever):
+    """Finds the nodes that hold the most words of the question, rare words first."""
+
+    def __init__(self, nodes: Sequence[BaseNode]) -> None:
+        self._words = [(node, set(words(node.get_content()))) for node in nodes]
+        self._holding = Counter(word for _, own in self._words for word in own)
+        super().__init__()
+
+    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        asked = set(words(query_bundle.query_str))
+        scored = [
+            NodeWithScore(node=node, score=sum(1 / self._holding[word] for word in asked & own))
+            for node, own in self._words
+        ]
+        return sorted(scored, key=lambda node: -node.get_score())[:CANDIDATES]
+
+
+def words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower())
 
 
 def main() -> None:
@@ -34,14 +56,14 @@ def main() -> None:
 
     nodes = SentenceSplitter()(list(standard_library()))
     embedder = ColbertEmbedder(options.model, long_documents="window")
-    retriever = keyword_retriever(nodes)
+    retriever = WordRetriever(nodes)
     encoding = ColbertRerank(embedder=embedder, top_n=5)
 
     store = ColbertQdrantVectorStore("stdlib", embedder)
     store.add(nodes)
     stored = ColbertRerank(vector_store=store, top_n=5)
 
-    print(f"{len(nodes)} nodes; the first five of {CANDIDATES} by keywords, and by ColBERT")
+    print(f"{len(nodes)} nodes; the first five of {CANDIDATES} by words, and by ColBERT")
     for question in QUESTIONS:
         found = retriever.retrieve(question)
         after, took = timed(encoding, found, question)
@@ -52,11 +74,6 @@ def main() -> None:
     engine = RetrieverQueryEngine.from_args(retriever, llm=MockLLM(), node_postprocessors=[stored])
     best = engine.query(QUESTIONS[0]).source_nodes[0]
     print(f"\nIn a query engine: {QUESTIONS[0]}\n  {best.score:.3f}  {best.node.ref_doc_id}")
-
-
-def keyword_retriever(nodes: Sequence[BaseNode]) -> BaseRetriever:
-    index = SimpleKeywordTableIndex(nodes, llm=MockLLM(), max_keywords_per_chunk=200)
-    return index.as_retriever(num_chunks_per_query=CANDIDATES)
 
 
 def timed(rerank: ColbertRerank, nodes: list[NodeWithScore], question: str) -> tuple[list[NodeWithScore], float]:

@@ -12,29 +12,12 @@ from qdrant_client import models
 from colbert_qdrant.collection.points import id_text, point_id
 from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.errors import InvalidInput, UnsupportedByEngine
-from llama_index_colbert_qdrant.diversity import Mmr
 from llama_index_colbert_qdrant.filters import to_qdrant_filter
 from llama_index_colbert_qdrant.nodes import REF_DOC_KEY
 
 MMR_THRESHOLD = 0.5
 MMR_CANDIDATES = 4
 """Candidates to choose each node from. Both defaults are those of LlamaIndex's other stores."""
-
-
-@dataclass(frozen=True, slots=True)
-class Search:
-    """A query in the collection's terms.
-
-    Parameters
-    ----------
-    arguments
-        Of the collection's ``search``.
-    mmr
-        What chooses among its hits; ``None``: they are the answer.
-    """
-
-    arguments: dict[str, Any]
-    mmr: Mmr | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +32,8 @@ class Calls:
 
     layout: Layout
 
-    def search(self, query: VectorStoreQuery, options: Mapping[str, Any]) -> Search:
-        """Return how to search.
+    def search(self, query: VectorStoreQuery, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments of ``search``.
 
         Raises
         ------
@@ -64,14 +47,14 @@ class Calls:
                 "The query has no query_str: this store encodes the text of a query itself, token by token, and "
                 "can't search by the single vector of query_embedding"
             )
-        further, limit, mmr = dict(options), query.similarity_top_k, None
+        further, limit = dict(options), query.similarity_top_k
         match query.mode:
             case VectorStoreQueryMode.DEFAULT:
                 pass
             case VectorStoreQueryMode.MMR:
-                mmr = Mmr(limit, _threshold(further.pop("mmr_threshold", query.mmr_threshold)))
-                limit = max(limit, further.pop("mmr_prefetch_k", MMR_CANDIDATES * limit))
-                further["with_vectors"] = True
+                threshold = _threshold(further.pop("mmr_threshold", query.mmr_threshold))
+                candidates = further.pop("mmr_prefetch_k", MMR_CANDIDATES * limit)
+                further["mmr"] = models.Mmr(diversity=1 - threshold, candidates_limit=candidates)
             case VectorStoreQueryMode.HYBRID | VectorStoreQueryMode.SEMANTIC_HYBRID:
                 self._check_hybrid(query)
                 limit = query.hybrid_top_k or limit
@@ -83,7 +66,7 @@ class Calls:
             self._qdrant_filter(query.filters),
             further.pop("qdrant_filters", None),
         )
-        return Search(dict(query=query.query_str, limit=limit, filter=condition, **further), mmr)
+        return {**further, "query": query.query_str, "limit": limit, "filter": condition}
 
     def selection(self, node_ids: list[str] | None, filters: MetadataFilters | None) -> models.Filter | None:
         """Return the filter of ``scroll``."""

@@ -38,7 +38,7 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
     LangChain's ``ColbertQdrantVectorStore`` reads, and the other way round. There is nothing to persist: a store
     on the same place finds its nodes again.
 
-    Constructing it opens the collection, which waits for a server; no method with an ``a`` in front does.
+    Constructing it opens the collection and waits for a server; the asynchronous methods leave the event loop free.
 
     Parameters
     ----------
@@ -263,20 +263,11 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
         UnsupportedByEngine
             Another mode, ``alpha``, or a filter that Qdrant can't answer.
         """
-        search = self._calls.search(query, kwargs)
-        hits = self._collection.search(**search.arguments)
-        if search.mmr is not None:
-            hits = search.mmr.choose(hits, self._count_vectors(query))
-        return as_result(hits)
+        return as_result(self._collection.search(**self._calls.search(query, kwargs)))
 
     async def aquery(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
         """Do as `query` does, without blocking."""
-        search = self._calls.search(query, kwargs)
-        hits = await self._async_face.search(**search.arguments)
-        if search.mmr is not None:
-            vectors = await asyncio.to_thread(self._count_vectors, query)
-            hits = await asyncio.to_thread(search.mmr.choose, hits, vectors)
-        return as_result(hits)
+        return as_result(await self._async_face.search(**self._calls.search(query, kwargs)))
 
     def close(self) -> None:
         """Close the connection, unless the client or the collection is the caller's own."""
@@ -298,10 +289,6 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
         super().__init__(collection_name=collection.name)  # type: ignore[call-arg]  # mypy knows the base's fields only
         self._collection = collection
         self._is_shared = is_shared
-
-    def _count_vectors(self, query: VectorStoreQuery) -> int:
-        [vectors] = self._collection.embedder.query_embed([query.query_str or ""])
-        return len(vectors)
 
     @property
     def _calls(self) -> Calls:

@@ -88,6 +88,18 @@ def test_retriever_keeps_to_documents(index: VectorStoreIndex) -> None:
     assert set(sources(nodes)) == set(wanted)
 
 
+def test_retriever_hands_its_options_on(index: VectorStoreIndex) -> None:
+    def found(threshold: float) -> set[str | None]:
+        retriever = index.as_retriever(
+            similarity_top_k=5,
+            vector_store_query_mode="mmr",
+            vector_store_kwargs={"mmr_threshold": threshold},
+        )
+        return set(sources(retriever.retrieve("the median of some numbers")))
+
+    assert found(1.0) != found(0.5)
+
+
 def test_query_engine_reranks(index: VectorStoreIndex, embedder: Embedder) -> None:
     engine = RetrieverQueryEngine.from_args(
         index.as_retriever(similarity_top_k=10),
@@ -230,6 +242,17 @@ def test_index_node_leads_to_its_object(store: ColbertQdrantVectorStore) -> None
     [best] = index.as_retriever(similarity_top_k=1).retrieve("time loop")
 
     assert best.node == story
+
+
+def test_persisting_the_rest_of_an_index_leaves_the_store_alone(
+    store: ColbertQdrantVectorStore, tmp_path: Path
+) -> None:
+    index = store.as_index()
+    index.insert(SOLDIER)
+
+    index.storage_context.persist(str(tmp_path / "storage"))
+
+    assert documents_of(store) == {"soldier"}
 
 
 # --- pipelines

@@ -1,0 +1,95 @@
+"""Run every benchmark and write what they print to RESULTS.md, with the machine, the versions and the date.
+
+    python tests/benchmarks/run.py              # all of them: an hour or so on two cores
+    python tests/benchmarks/run.py pooling maxsim
+
+Benchmarks that are not named keep what they printed last. Peers are installed into environments of their own.
+"""
+
+import argparse
+import datetime
+import os
+import platform
+import re
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "RESULTS.md"
+
+BENCHMARKS = {
+    "encode_vs_fastembed": "Encoding, beside FastEmbed on the same ONNX file",
+    "memory": "Memory while encoding and adding",
+    "pooling": "Fewer vectors: what token pooling and half precision cost",
+    "first_stages": "First stages: quality, latency and size",
+    "embedded_engine": "The embedded engine, beside qdrant-client's local mode",
+    "search_overhead": "What a collection adds to the engine's own search",
+    "ingest": "Adding documents: time outside of the model",
+    "serving": "Many queries at once: the event loop's lag",
+    "faults": "Adding through a server that fails one request in five",
+    "maxsim": "MaxSim, beside a loop and maxsim-cpu",
+    "muvera_vs_fastembed": "MUVERA, beside FastEmbed",
+    "langchain_overhead": "What the LangChain store adds to the core's search",
+    "llama_index_colbert_rerank": "Reranking, beside llama-index-postprocessor-colbert-rerank",
+}
+PACKAGES = ("colbert-qdrant", "onnxruntime", "tokenizers", "numpy", "qdrant-client", "qdrant-edge-py")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(BENCHMARKS)}")
+    options = parser.parse_args()
+    unknown = set(options.names) - set(BENCHMARKS)
+    if unknown:
+        parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
+
+    sections = earlier_sections()
+    for name in options.names or BENCHMARKS:
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        sections[name] = run(name)
+        RESULTS.write_text(page(sections), encoding="utf-8")
+
+
+def run(name: str) -> str:
+    """Run one benchmark; returns what it printed, under a line that says when and on what."""
+    load = f"{os.getloadavg()[0]:.1f}"
+    command = [sys.executable, str(HERE / f"{name}.py")]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return f"{datetime.date.today()}, {machine()}, load {load} at the start; {versions()}\n\n{done.stdout.strip()}\n"
+
+
+def machine() -> str:
+    """Return what the figures depend on; no name of a machine."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        found = re.search(r"model name\s*:\s*(.+)", cpuinfo.read_text())
+        model = found[1] if found else model
+    return f"{os.cpu_count()} cores of {model}, Python {platform.python_version()}"
+
+
+def versions() -> str:
+    """Return the versions of what was measured."""
+    return ", ".join(f"{package} {version(package)}" for package in PACKAGES)
+
+
+def earlier_sections() -> dict[str, str]:
+    """Return what each benchmark printed last."""
+    if not RESULTS.is_file():
+        return {}
+    parts = re.split(r"^## .*\n<!-- (\w+) -->\n\n", RESULTS.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def page(sections: dict[str, str]) -> str:
+    """Return the page, the benchmarks in their order."""
+    known = [(name, title) for name, title in BENCHMARKS.items() if name in sections]
+    body = "\n".join(f"## {title}\n<!-- {name} -->\n\n{sections[name].strip()}\n" for name, title in known)
+    intro = "Printed by `python tests/benchmarks/run.py`. The machines are shared: ratios count, single times do not."
+    return f"# Results\n\n{intro}\n\n{body}"
+
+
+if __name__ == "__main__":
+    main()

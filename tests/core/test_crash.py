@@ -1,0 +1,218 @@
+"""A process that is killed while it adds to an embedded collection loses nothing that it was told is stored.
+
+    python tests/core/test_crash.py [--rounds N]
+
+As a script it says how often the kill found a write under way, and what was found afterwards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from colbert_qdrant import MultivectorCollection, Muvera
+
+pytest.importorskip("qdrant_edge")
+
+DIM = 16
+BATCH = 100
+TEXTS = 5_000
+ROUNDS = 2
+
+
+class Hashing:
+    """A cheap embedder: a text's vectors depend on the text alone. It counts what it encodes."""
+
+    model_name = "hashing"
+    dim = DIM
+
+    def __init__(self) -> None:
+        self.encoded = 0
+
+    def embed(self, documents: Any) -> Iterator[np.ndarray]:
+        for text in [documents] if isinstance(documents, str) else documents:
+            self.encoded += 1
+            number = int(text.rpartition(" ")[2])
+            vectors = np.random.RandomState(number).standard_normal((8, self.dim)).astype(np.float32)
+            yield vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    query_embed = embed
+
+
+def open_collection(path: Path) -> MultivectorCollection:
+    stage = Muvera(DIM, k_sim=3, dim_proj=8, r_reps=4)
+    return MultivectorCollection("crash", Hashing(), path=path, stages=[stage])
+
+
+def text_of(number: int) -> str:
+    return f"text number {number}"
+
+
+@dataclass(frozen=True)
+class Killed:
+    """What a process had printed when it was killed, and whether it was in the middle of a write."""
+
+    acknowledged: int
+    in_a_write: bool
+
+
+@pytest.mark.parametrize("seed", range(ROUNDS))
+def test_what_was_acknowledged_is_there_when_the_writer_was_killed(tmp_path: Path, seed: int) -> None:
+    killed = kill_a_writer(tmp_path, random.Random(seed))
+
+    found = stored(tmp_path)
+
+    assert {text_of(number) for number in range(killed.acknowledged)} <= found.keys()
+
+
+def test_what_is_there_is_whole(tmp_path: Path) -> None:
+    kill_a_writer(tmp_path, random.Random(ROUNDS))
+
+    with open_collection(tmp_path) as collection:
+        for record in collection.scroll(with_vectors=True):
+            [vectors] = Hashing().embed(record.text)
+            np.testing.assert_allclose(record.vectors, vectors, atol=1e-6)
+            assert collection.search(record.text, limit=1)[0].text == record.text
+
+
+@pytest.mark.parametrize("seed", range(ROUNDS))
+def test_a_second_run_finishes_a_killed_one_and_encodes_only_what_is_missing(tmp_path: Path, seed: int) -> None:
+    kill_a_run(tmp_path, random.Random(seed))
+    before = sum(stored(tmp_path).values())
+
+    encoded = finish_the_run(tmp_path)
+
+    assert encoded == TEXTS - before
+    assert stored(tmp_path) == {text_of(number): 1 for number in range(TEXTS)}
+
+
+# --- the parent's side
+
+
+def kill_a_writer(path: Path, chance: random.Random) -> Killed:
+    """Have a process add batch after batch, and kill it a moment after it has begun to write one."""
+    with start("write", path) as process:
+        last = chance.randrange(1, 20)
+        lines = []
+        for line in process.stdout:
+            lines.append(json.loads(line))
+            if lines[-1] == ["begin", last * BATCH]:
+                break
+        time.sleep(chance.uniform(0, 0.005))
+        process.kill()
+        lines += [json.loads(line) for line in process.stdout if line.endswith("\n")]
+    acknowledged = max((number for what, number in lines if what == "done"), default=0)
+    return Killed(acknowledged, lines[-1][0] == "begin")
+
+
+def kill_a_run(path: Path, chance: random.Random) -> None:
+    """Have a process add all texts in one call, and kill it at a random moment of that."""
+    with start("run", path) as process:
+        target = chance.randrange(TEXTS)
+        for line in process.stdout:
+            if json.loads(line) >= target:
+                break
+        time.sleep(chance.uniform(0, 0.03))
+        process.kill()
+
+
+def finish_the_run(path: Path) -> int:
+    """Have another process make the same call; return how many texts its embedder encoded."""
+    with start("run", path) as process:
+        lines = process.stdout.read().splitlines()
+    assert process.returncode == 0
+    return int(json.loads(lines[-1]))
+
+
+def start(task: str, path: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, __file__, task, str(path)], stdout=subprocess.PIPE, text=True)
+
+
+def stored(path: Path) -> Counter[str]:
+    """Return how often each text is in the collection."""
+    with open_collection(path) as collection:
+        return Counter(record.text for record in collection.scroll())
+
+
+# --- the child's side
+
+
+def write(path: Path) -> None:
+    """Add batches until killed; print the count when a batch goes to the engine, and when it is acknowledged."""
+    with open_collection(path) as collection:
+        call = collection.engine.call
+
+        def announced(method: str, arguments: Any) -> Any:
+            if method == "upsert":
+                print(json.dumps(["begin", first]), flush=True)
+            return call(method, arguments)
+
+        collection.engine.call = announced
+        for first in range(0, 10**6, BATCH):
+            numbers = range(first, first + BATCH)
+            collection.add([text_of(number) for number in numbers], ids=numbers)
+            print(json.dumps(["done", first + BATCH]), flush=True)
+
+
+def run(path: Path) -> None:
+    """Add all texts in one call; print how many are stored as it goes on, at last how many were encoded."""
+    with open_collection(path) as collection:
+        texts = (text_of(number) for number in range(TEXTS))
+        collection.add(texts, ids=range(TEXTS), progress=lambda report: print(report.stored, flush=True))
+        assert isinstance(collection.embedder, Hashing)
+        print(collection.embedder.encoded, flush=True)
+
+
+# --- as a script
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=20, help="of each kind, default: %(default)s")
+    rounds = parser.parse_args().rounds
+
+    lost = in_a_write = acknowledged = 0
+    for seed in range(rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            killed = kill_a_writer(Path(folder), random.Random(seed))
+            found = stored(Path(folder))
+        in_a_write += killed.in_a_write
+        acknowledged += killed.acknowledged
+        lost += sum(text_of(number) not in found for number in range(killed.acknowledged))
+    print(f"{rounds} writers killed, {in_a_write} of them in the middle of a write.")
+    print(f"Of {acknowledged:,} acknowledged documents {lost} were lost.", flush=True)
+
+    exact = once = found_before = 0
+    for seed in range(rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            kill_a_run(Path(folder), random.Random(seed))
+            before = sum(stored(Path(folder)).values())
+            encoded = finish_the_run(Path(folder))
+            once += stored(Path(folder)) == {text_of(number): 1 for number in range(TEXTS)}
+        exact += encoded == TEXTS - before
+        found_before += before
+    print(f"{rounds} runs over {TEXTS:,} texts killed, {found_before / rounds:,.0f} stored on average, and repeated.")
+    print(f"Every text was there once in {once}; only what was missing was encoded in {exact}.")
+    if lost or once < rounds or exact < rounds:
+        sys.exit("Missed")
+
+
+if __name__ == "__main__":
+    tasks = {"write": write, "run": run}
+    if sys.argv[1:2] and sys.argv[1] in tasks:
+        tasks[sys.argv[1]](Path(sys.argv[2]))
+    else:
+        main()
