@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import tiny_models
 from colbert_qdrant import ColbertEmbedder, LateInteractionTextEmbedding
