@@ -139,6 +139,8 @@ class FaultyServer:
                 )
             case "POST", ["points", "payload"]:
                 return qdrant.set_payload(name, body["payload"], points=body["points"])
+            case "PUT", ["points", "payload"]:
+                return qdrant.overwrite_payload(name, body["payload"], points=body["points"])
             case "POST", ["points", "delete"]:
                 selector: Any = TypeAdapter(models.PointsSelector).validate_python(body)
                 return qdrant.delete(name, selector)

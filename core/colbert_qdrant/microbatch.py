@@ -103,14 +103,17 @@ class AsyncQueryBatcher:
                 vectors = list(islice(encoded, len(own)))
                 if not future.cancelled():
                     future.set_result(vectors)
+                    await asyncio.sleep(0)  # one task at a time: all woken at once would hold up the loop
 
 
 def run(embedder: Embedder, batch: Sequence[_Waiting]) -> None:
-    """Encode the queries of several callers in one go; a failure is everybody's."""
+    """Encode the queries of several callers in one go; a failure is everybody's, or else they would wait forever."""
     try:
         encoded = iter(list(embedder.query_embed(list(chain.from_iterable(caller.texts for caller in batch)))))
         for caller in batch:
             caller.vectors = list(islice(encoded, len(caller.texts)))
-    except Exception as error:
+    except BaseException as error:
         for caller in batch:
-            caller.error = error
+            caller.error = error if isinstance(error, Exception) else RuntimeError("interrupted while encoding queries")
+        if not isinstance(error, Exception):
+            raise

@@ -75,13 +75,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--documents", type=int, default=20_000, help="default: %(default)s")
     parser.add_argument("--queries", type=int, default=30, help="default: %(default)s")
+    parser.add_argument("--k-sim", type=int, default=3, help="of Muvera: 2**k_sim * 320 numbers, default: %(default)s")
     parser.add_argument("--json", type=Path, help="write every figure here")
     parser.add_argument("--check", action="store_true", help="fail where a claim is missed")
     arguments = parser.parse_args()
 
     embedder = synthetic(arguments.documents, arguments.queries)
     texts = [str(number) for number in range(arguments.documents)]
-    stages = {"dense": Dense(embedder.means(), dim=DIM), "muvera": Muvera(DIM)}
+    stages = {"dense": Dense(embedder.means(), dim=DIM), "muvera": Muvera(DIM, arguments.k_sim)}
     figures: list[Figure] = []
     for name, stage in stages.items():
         figures += compare(name, stage, embedder, texts, texts[: arguments.queries])

@@ -319,7 +319,6 @@ def test_engines_answer_as_a_plain_collection_does(embedded: MultivectorCollecti
         check(collection, plain, Scroll(None))
 
 
-@pytest.mark.xfail(strict=True, reason="ingest compares payloads by Python's ==, which holds 1, 1.0 and True equal")
 @pytest.mark.parametrize("after", [True, 1.0], ids=repr)
 def test_metadata_of_another_json_type_replaces_what_python_holds_equal(
     make_collection: Callable[..., MultivectorCollection], after: Any

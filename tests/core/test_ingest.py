@@ -12,6 +12,7 @@ from qdrant_client import QdrantClient
 
 from colbert_qdrant import MultivectorCollection
 from colbert_qdrant.collection.ingest import ATTEMPTS, WINDOW, AddReport
+from colbert_qdrant.collection.points import point_id
 from colbert_qdrant.errors import EngineError, EngineUnavailable, InvalidInput
 from conftest import WordEmbedder
 
@@ -55,6 +56,21 @@ def test_new_metadata_for_a_stored_text_is_written_without_encoding(
 
     assert (report.updated, report.encoded) == (1, 0)
     assert collection.get(["x"])[0].metadata == {"a": 3}
+
+
+def test_an_extra_that_is_no_longer_given_goes_and_what_others_added_stays(make_collection: Make) -> None:
+    collection = make_collection()
+    collection.add(["text"], ids=["x"], extras=[{"_node": {"a": 1}}])
+    arguments = {"collection_name": collection.name, "payload": {"by hand": 1}, "points": [point_id("x")]}
+    collection.engine.call("set_payload", arguments)
+
+    report = collection.add(["text"], ids=["x"])
+
+    assert (report.updated, report.encoded) == (1, 0)
+    [record] = collection.get(["x"])
+    assert "_node" not in record.payload
+    assert record.payload["by hand"] == 1
+    assert collection.add(["text"], ids=["x"]).unchanged == 1
 
 
 def test_a_changed_text_is_encoded_again(make_collection: Make, counting: CountingEmbedder) -> None:
@@ -183,6 +199,14 @@ def test_a_passing_fault_is_waited_out(words: WordEmbedder, pauses: list[float])
     assert len(pauses) == 2
     assert 0 <= pauses[0] <= 1
     assert pauses[1] == 7
+
+
+def test_a_server_is_not_waited_for_all_day(words: WordEmbedder, pauses: list[float]) -> None:
+    client = FlakyClient([EngineUnavailable("busy", retry_after=86_400)])
+
+    MultivectorCollection("flaky", words, client=client).add(["a"])
+
+    assert pauses == [60]
 
 
 def test_a_fault_that_stays_is_raised_with_what_was_stored(words: WordEmbedder, pauses: list[float]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,7 @@ class Target:
 
     path: Path | None
     url: str | None
-    api_key: str | None
+    api_key: str | None = field(repr=False)
     name: str
     model: str | None
 

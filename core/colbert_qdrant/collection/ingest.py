@@ -5,6 +5,7 @@ No I/O: `add` is an operation as those of `operations.py`.
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,10 @@ before it is uploaded."""
 
 ATTEMPTS = 6
 """Tries of a request that fails for a passing reason, before `add` gives up."""
+
+
+LONGEST_PAUSE = 60.0
+"""Seconds between two tries at most, whatever the server asks for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,8 +247,8 @@ def patient(call: Call) -> Operation[Any]:
             if attempt == ATTEMPTS:
                 error.add_note(f"tried {ATTEMPTS} times")
                 raise
-            wait = error.retry_after
-        yield Pause(wait if wait is not None else random.uniform(0, min(30.0, 0.5 * 2**attempt)))
+            wait = None if error.retry_after is None else min(error.retry_after, LONGEST_PAUSE)
+        yield Pause(wait if wait is not None else random.uniform(0, min(LONGEST_PAUSE, 0.5 * 2**attempt)))
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
@@ -267,20 +272,27 @@ def _settle_unchanged(
     for record in window:
         payload = points.to_payload(record, layout, settings)
         before = stored.get(points.point_id(record.id), {})
+        # What others put beside our keys, by hand, stays; a key of ours that is no longer there goes.
+        after = {**{key: value for key, value in before.items() if not key.startswith("_")}, **payload}
         if before.get(points.HASH_KEY) != payload[points.HASH_KEY]:
             changed.append((record, payload))
-        elif all(key in before and before[key] == value for key, value in payload.items()):
+        elif _as_json(before) == _as_json(after):
             report.unchanged += 1
         else:
             arguments = {
                 "collection_name": layout.name,
-                "payload": payload,
+                "payload": after,
                 "points": [points.point_id(record.id)],
                 "wait": True,
             }
-            yield from patient(Call("set_payload", arguments))
+            yield from patient(Call("overwrite_payload", arguments))
             report.updated += 1
     return changed
+
+
+def _as_json(payload: Payload) -> str:
+    """Return what tells payloads apart: Python holds 1, 1.0 and True equal, JSON does not."""
+    return json.dumps(payload, sort_keys=True)
 
 
 def _to_points(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, assert_never
 
@@ -360,6 +360,9 @@ class MultivectorCollection:
             case Start(work):
                 return self._encoding.submit(work, self.embedder)
             case Finish(job):
+                # A signal that comes just before the main thread blocks is not seen until it runs again: look up.
+                while not job.done():
+                    wait([job], timeout=0.2)
                 return job.result()
             case Pause(seconds):
                 time.sleep(seconds)

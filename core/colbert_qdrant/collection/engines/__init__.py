@@ -60,7 +60,7 @@ class Place:
     location
         ``":memory:"``.
     api_key, prefer_grpc, timeout
-        For `url`; the timeout in seconds.
+        For `url`; the timeout in seconds, 60 by default.
     """
 
     client: QdrantClient | AsyncQdrantClient | None = None
@@ -89,7 +89,7 @@ class Place:
             "url": self.url,
             "api_key": self.api_key,
             "prefer_grpc": self.prefer_grpc,
-            "timeout": self.timeout,
+            "timeout": 60 if self.timeout is None else self.timeout,  # else 5 s, too short for a full request
             "check_compatibility": False,  # it asks the server, and warns where the first call will say more
             "cloud_inference": True,  # texts for BM25 go to the server as they are
         }
