@@ -76,7 +76,7 @@ def test_in_a_pipe_there_is_neither_progress_nor_colour(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send")
-@pytest.mark.xfail(reason="on a busy machine the first signal is sometimes answered late; why is not known", strict=False)
+@pytest.mark.xfail(reason="a busy machine sometimes answers the signal late; why is not known", strict=False)
 def test_ctrl_c_stops_at_once_with_130(tmp_path: Path) -> None:
     rows = write_texts(tmp_path / "rows.jsonl", [f"{number} " * 400 for number in range(2000)])
     encoding = tmp_path / "encoding"
