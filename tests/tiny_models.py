@@ -20,7 +20,6 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 CHECKPOINT = Path(__file__).parents[1] / "core/colbert_qdrant/embedding/data/all-MiniLM-L6-v2"
-MAX_POSITIONS = 512
 
 
 def build_colbert(
@@ -31,6 +30,7 @@ def build_colbert(
     heads: int = 4,
     intermediate: int = 128,
     dim: int = 128,
+    positions: int = 512,
     token_type_ids: bool = False,
     normalize: bool = True,
     output_name: str = "contextual",
@@ -45,6 +45,8 @@ def build_colbert(
         ``artifact.metadata`` (query marker [unused0], document marker [unused1], lengths 32 and 180).
     hidden, layers, heads, intermediate, dim
         The shape: answerai-colbert-small-v1 is 384, 12, 12, 1536, 96; colbertv2.0 is 768, 12, 12, 3072, 128.
+    positions
+        Tokens that the encoder reads at most.
     token_type_ids
         Whether the graph has that input; without it the segment is 0, as in colbertv2.0's graph.
     normalize
@@ -58,6 +60,7 @@ def build_colbert(
         "num_hidden_layers": layers,
         "num_attention_heads": heads,
         "intermediate_size": intermediate,
+        "max_position_embeddings": positions,
     }
     graph = _Graph(seed)
     states = _bert(graph, config, token_type_ids=token_type_ids)
@@ -70,8 +73,10 @@ def build_colbert(
     folder.mkdir(parents=True, exist_ok=True)
     inputs = ["input_ids", "attention_mask", *(["token_type_ids"] if token_type_ids else [])]
     onnx.save(graph.model(inputs, output_name, dim), folder / "model.onnx")
-    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+    for name in ("tokenizer.json", "special_tokens_map.json"):
         shutil.copyfile(CHECKPOINT / name, folder / name)
+    tokenizer = json.loads((CHECKPOINT / "tokenizer_config.json").read_text(encoding="utf-8"))
+    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer | {"model_max_length": positions}))
     (folder / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
     (folder / "artifact.metadata").write_text(json.dumps(_metadata(dim), indent=4), encoding="utf-8")
     return folder
@@ -163,7 +168,7 @@ def _bert(graph: _Graph, config: dict[str, int], *, token_type_ids: bool) -> str
     hidden = config["hidden_size"]
     # Positions are weak beside words, as in a trained model: a word means much the same wherever it stands.
     words = graph.weights("embeddings.word", (config["vocab_size"], hidden), deviation=1.0)
-    positions = graph.weights("embeddings.position", (MAX_POSITIONS, hidden), deviation=0.3)
+    positions = graph.weights("embeddings.position", (config["max_position_embeddings"], hidden), deviation=0.3)
     segments = graph.weights("embeddings.token_type", (2, hidden), deviation=0.3)
 
     tokens = graph.add("Shape", "input_ids", start=1, end=2)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from colbert_qdrant.embedding.hardware import Hardware, open_session
+from colbert_qdrant.embedding.hardware import Hardware, open_session, shrinking_run
 from colbert_qdrant.embedding.projection import Projection
 from colbert_qdrant.embedding.tokens import TokenizedText
 from colbert_qdrant.errors import InvalidModel
@@ -82,6 +82,7 @@ class Encoder:
         self._pad_id = pad_id
         self._normalize = normalize
         self._budget = 0 if is_dynamically_quantized(onnx) else hardware.token_budget
+        self._shrinks_beyond = None if hardware.is_accelerated else hardware.token_budget
         workers = len(sessions) if hardware.is_accelerated or wide else hardware.threads
         self._sessions: SimpleQueue[InferenceSession] = SimpleQueue()
         for session in islice(cycle(sessions), workers):
@@ -111,9 +112,10 @@ class Encoder:
         feeds = {"input_ids": ids, "attention_mask": attention}
         if self._token_types:
             feeds["token_type_ids"] = np.zeros(shape, dtype=np.int64)
+        is_large = self._shrinks_beyond is not None and ids.size > self._shrinks_beyond
         session = self._sessions.get()  # one for each thread, on whichever device is free
         try:
-            (hidden,) = session.run([self._output], feeds)
+            (hidden,) = session.run([self._output], feeds, shrinking_run() if is_large else None)
         finally:
             self._sessions.put(session)
         rows = self._token_vectors(hidden[keep].astype(np.float32, copy=False))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from colbert_qdrant.errors import InvalidInput, InvalidModel, ProviderUnavailable
 
 if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
+    from onnxruntime import InferenceSession, RunOptions
 
 Provider: TypeAlias = str | tuple[str, dict[str, Any]]
 Device: TypeAlias = Literal["cpu", "cuda", "auto"]
@@ -121,8 +121,8 @@ def open_session(onnx: Path, providers: Sequence[Provider], intra_op_threads: in
     options.intra_op_num_threads = intra_op_threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    # Every batch has another shape: an arena would keep the largest of each and a memory pattern never fits.
-    options.enable_cpu_mem_arena = False
+    # Every batch has another shape, so a memory pattern never fits. The arena stays on: the C library's own allocator
+    # keeps two and a half times as much of what such batches leave behind (tests/benchmarks/memory.py).
     options.enable_mem_pattern = False
     # Threads that spin while they wait for the next query burn a core each.
     options.add_session_config_entry("session.force_spinning_stop", "1")
@@ -137,6 +137,19 @@ def open_session(onnx: Path, providers: Sequence[Provider], intra_op_threads: in
             "run with device='cpu', or set ORT's log level to see its reason"
         )
     return session
+
+
+def shrinking_run() -> RunOptions:
+    """Return options of a run after which the arena gives its free memory back.
+
+    For the odd long text: the memory of its attention grows with the square of its length, and would be held for ever.
+    https://onnxruntime.ai/docs/get-started/with-c.html#features
+    """
+    import onnxruntime
+
+    options = onnxruntime.RunOptions()
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    return options
 
 
 def _name(provider: Provider) -> str:
