@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,10 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from colbert_qdrant import ColbertEmbedder
+from colbert_qdrant import ColbertEmbedder, LateInteractionTextEmbedding
 from colbert_qdrant.embedding.hardware import CPU, CUDA, Hardware, choose_hardware
 from colbert_qdrant.errors import InvalidInput, ModelFilesNotFound, ProviderUnavailable
+from tiny_models import build_colbert
 
 HAS_CUDA = CUDA in onnxruntime.get_available_providers()
 
@@ -134,3 +136,34 @@ def test_a_custom_model_is_asked_for_by_name(tiny_folder: Path, monkeypatch: pyt
 def test_a_custom_model_with_an_unknown_field_is_refused() -> None:
     with pytest.raises(InvalidInput, match="query_lenght"):
         ColbertEmbedder.add_custom_model("me/mine", dim=128, spec={"query_lenght": 20})
+
+
+@pytest.mark.parametrize("cuda", [False, "cpu", "auto"])
+def test_fastembeds_words_for_a_device_are_taken(tiny_folder: Path, cuda: bool | str) -> None:
+    [vectors] = LateInteractionTextEmbedding(str(tiny_folder), cuda=cuda).embed("a")
+
+    assert vectors.shape[1] == 128
+
+
+def test_a_device_that_fastembed_does_not_know_is_refused(tiny_folder: Path) -> None:
+    with pytest.raises(InvalidInput, match="cuda='gpu'"):
+        LateInteractionTextEmbedding(str(tiny_folder), cuda="gpu")
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this system does not tell a process its memory")
+def test_the_memory_of_a_long_text_is_given_back(tmp_path: Path) -> None:
+    folder = build_colbert(tmp_path, positions=2048)
+    embedder = ColbertEmbedder(str(folder), document_length=2048, threads=1)
+    list(embedder.embed("short"))
+    before = resident_mib()
+
+    [vectors] = embedder.embed("word " * 2000)
+
+    attention = 4 * len(vectors) ** 2 * 4 / 2**20  # four heads, in float32
+    assert len(vectors) > 2000
+    assert resident_mib() - before < attention
+
+
+def resident_mib() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from colbert_qdrant.embedding.embedder import ColbertEmbedder
-from colbert_qdrant.embedding.hardware import Provider
+from colbert_qdrant.embedding.hardware import Device, Provider
+from colbert_qdrant.errors import InvalidInput
 
 
 class LateInteractionTextEmbedding(ColbertEmbedder):
@@ -19,8 +20,8 @@ class LateInteractionTextEmbedding(ColbertEmbedder):
     cache_dir, threads, providers, local_files_only
         As in `ColbertEmbedder`.
     cuda
-        ``True``: the CUDA provider, an error where it is missing; ``False``: the CPU; ``"auto"``: CUDA where this
-        installation of ONNX Runtime has it.
+        ``True`` or ``"cuda"``: the CUDA provider, an error where it is missing; ``False`` or ``"cpu"``: the CPU;
+        ``"auto"``: CUDA where this installation of ONNX Runtime has it. FastEmbed's ``Device`` is one of the strings.
     device_ids
         Several CUDA devices to use side by side.
     lazy_load
@@ -51,7 +52,7 @@ class LateInteractionTextEmbedding(ColbertEmbedder):
             cache_dir=cache_dir,
             local_files_only=local_files_only,
             model_path=specific_model_path,
-            device="cuda" if cuda is True else "cpu" if cuda is False else "auto",
+            device=_device(cuda),
             device_ids=device_ids,
             providers=providers,
             threads=threads,
@@ -59,3 +60,10 @@ class LateInteractionTextEmbedding(ColbertEmbedder):
         )
         if not lazy_load:
             _ = self._document_encoder
+
+
+def _device(cuda: bool | str) -> Device:
+    named: dict[bool | str, Device] = {True: "cuda", False: "cpu", "cuda": "cuda", "cpu": "cpu", "auto": "auto"}
+    if cuda not in named:
+        raise InvalidInput(f"cuda={cuda!r}: use True, False, 'cuda', 'cpu' or 'auto'")
+    return named[cuda]
