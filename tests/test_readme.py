@@ -1,32 +1,125 @@
-"""What the README prints runs as it stands."""
+"""What README.md and CONTRIBUTING.md print runs as it stands."""
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+from colbert_qdrant.embedding import registry
+
+ROOT = Path(__file__).absolute().parents[1]
+PAGES = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md")}
+
+RUN = ("colbert-qdrant ", "python -m pytest tests/", "ruff check ", "ruff format --check ")
+NOT_RUN = {
+    "sh tests/run": "makes an environment and runs all tests, these among them",
+    "sh tests/check_wheel": "makes environments",
+    "sh examples/run": "makes an environment; what it runs, tests/test_examples.py runs",
+    "pip install": "changes the environment; the extras are looked up",
+    ". .venv/bin/activate": "is for the shell of a reader",
+    "mypy": "takes minutes; sh tests/run runs it",
+    "pytest": "runs all tests, or needs a server or the hub",
+    "python tests/benchmarks/": "takes minutes to an hour, and writes its results",
+    "python tests/data/": "makes environments, and writes into the checkout",
+    "docker ": "needs Docker",
+    "QDRANT_URL=": "needs a server",
+}
+PROGRAMS = r"(?:[A-Z_]+=\S+ )?(?:sh|python|pip|pytest|ruff|mypy|docker|colbert-qdrant) "
 
 
-@pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda snippet: snippet.split("\n", 1)[0][:60])
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
+
+
+def commands(page: str) -> list[str]:
+    """Return the lines of the page's shell blocks, and what a program's name begins in its prose."""
+    prose = re.sub(r"```.*?```", "", page, flags=re.DOTALL)
+    inline = [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", prose)]
+    lines = "".join(blocks(page, "sh")).replace("\\\n", "").splitlines()
+    listed = [re.sub(r"(^|\s+)#.*", "", line) for line in lines]
+    return [*filter(None, listed), *(code for code in inline if re.match(PROGRAMS, code))]
+
+
+def is_run(command: str) -> bool:
+    return command.startswith(RUN) and not command.startswith(tuple(NOT_RUN))
+
+
+SNIPPETS = [(name, snippet) for name, page in PAGES.items() for snippet in blocks(page, "python")]
+COMMANDS = [(name, command) for name, page in PAGES.items() for command in commands(page)]
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the checkout, for commands to write into."""
+    ignored = shutil.ignore_patterns(".?*", "__pycache__")
+    return Path(shutil.copytree(ROOT, tmp_path_factory.mktemp("copy") / "checkout", ignore=ignored))
+
+
+@pytest.mark.parametrize(("name", "snippet"), SNIPPETS, ids=[snippet.split("\n", 1)[0][:60] for _, snippet in SNIPPETS])
 def test_a_snippet_runs(
-    snippet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    name: str, snippet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(registry, "_registry", dict(registry._registry))
+    promised = re.findall(r"print\(.*\)  # (.+)", snippet) if name == "CONTRIBUTING.md" else ["same day|edge"]
+    assert promised
 
-    exec(compile(snippet, "README.md", "exec"), {})
+    exec(compile(snippet, name, "exec"), {"__name__": "__main__"})
 
-    assert re.search("same day|edge", capsys.readouterr().out)
+    printed = capsys.readouterr().out
+    assert all(re.search(promise, printed) for promise in promised)
 
 
 def test_snippets_are_a_dozen_lines() -> None:
-    assert max(snippet.count("\n") for snippet in SNIPPETS) <= 13
+    assert max(snippet.count("\n") for name, snippet in SNIPPETS if name == "README.md") <= 13
 
 
-def test_files_that_are_named_exist() -> None:
-    root = Path(__file__).parents[1]
+@pytest.mark.parametrize("command", dict.fromkeys(command for _, command in COMMANDS if is_run(command)))
+def test_a_command_runs(command: str, checkout: Path) -> None:
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
-    assert all((root / name).exists() for name in re.findall(r"(?:examples|tests)/[\w/.]+", README))
+    done = subprocess.run(
+        command, shell=True, cwd=checkout, env=os.environ | {"PATH": path}, capture_output=True, text=True, timeout=300
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("name", "command"), COMMANDS)
+def test_a_command_is_run_or_has_a_reason_not_to_be(name: str, command: str) -> None:
+    assert command.startswith((*RUN, *NOT_RUN)), f"{name} has a new command; name it in RUN or, with a reason, NOT_RUN"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_that_are_named_exist(page: str) -> None:
+    named = re.findall(r"\b(?:core|examples|integrations|tests)/[\w/.]*\w", PAGES[page])
+
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_extras_that_are_named_exist() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    named = re.findall(r"colbert-qdrant\[([\w,-]+)\]", "".join(PAGES.values()))
+
+    assert set(",".join(named).split(",")) <= set(extras)
+
+
+def test_every_script_that_makes_golden_files_is_listed() -> None:
+    scripts = {f"tests/data/{path.name}" for path in (ROOT / "tests/data").glob("make_*.py")}
+
+    assert scripts == set(re.findall(r"tests/data/make_\w+\.py", PAGES["CONTRIBUTING.md"]))
+
+
+def test_every_call_that_an_engine_answers_is_listed() -> None:
+    sources = (ROOT / "core/colbert_qdrant/collection").glob("*.py")
+    made = {name for path in sources for name in re.findall(r'\bCall\("(\w+)"', path.read_text(encoding="utf-8"))}
+
+    [section] = re.findall(r"^## An engine\n(.*?)^## ", PAGES["CONTRIBUTING.md"], re.DOTALL | re.M)
+    assert made <= set(re.findall(r"`(\w+)`", section))
