@@ -122,7 +122,7 @@ class FaultyServer:
                     metadata=wanted.metadata,
                 )
             case "PATCH", []:
-                return qdrant.update_collection(name, metadata=body["metadata"])
+                return qdrant.update_collection(name, metadata=body.get("metadata"), vectors_config=body.get("vectors"))
             case "PUT", ["vectors", vector]:
                 config: Any = TypeAdapter(models.VectorNameConfig).validate_python(body)
                 return qdrant.create_vector_name(name, vector, config)

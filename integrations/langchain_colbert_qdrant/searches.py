@@ -16,7 +16,6 @@ from colbert_qdrant.collection.sync import MultivectorCollection
 from colbert_qdrant.errors import InvalidInput
 from colbert_qdrant.types import Multivector
 from langchain_colbert_qdrant.documents import to_documents, to_relevant, to_scored
-from langchain_colbert_qdrant.faces import AsyncFaces
 from langchain_colbert_qdrant.filters import FilterLike, to_qdrant_filter
 
 TokenVectors: TypeAlias = Multivector | list[list[float]] | list[float]
@@ -34,7 +33,6 @@ class CollectionSearches(VectorStore, ABC):
 
     def __init__(self, collection: MultivectorCollection) -> None:
         self.collection = collection
-        self._faces = AsyncFaces(collection)
 
     def similarity_search(self, query: str, k: int = 4, **kwargs: Any) -> list[Document]:
         """Return the `k` documents with the highest MaxSim, the best first."""
@@ -113,7 +111,7 @@ class CollectionSearches(VectorStore, ABC):
         return self.collection.search(query, k, filter=self._filter(filter), **options)
 
     async def _asearch(self, query: Query, k: int, *, filter: FilterLike | None = None, **options: Any) -> list[Hit]:
-        return await self._faces.here().search(query, k, filter=self._filter(filter), **options)
+        return await self.collection.as_async().search(query, k, filter=self._filter(filter), **options)
 
     def _filter(self, filter: FilterLike | None) -> models.Filter | None:
         return to_qdrant_filter(filter, metadata_key=self.collection.layout.metadata_key)

@@ -11,13 +11,12 @@ from uuid import uuid4
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 
-from colbert_qdrant.collection.engines import Place, connect
 from colbert_qdrant.collection.schema import DEFAULT_VECTOR
 from colbert_qdrant.collection.stages import Dense, Stage
 from colbert_qdrant.collection.storage import Storage
 from colbert_qdrant.collection.sync import MultivectorCollection
 from colbert_qdrant.embedding.muvera import Muvera
-from colbert_qdrant.errors import CollectionNotFound, InvalidInput
+from colbert_qdrant.errors import InvalidInput
 from colbert_qdrant.types import Embedder
 from langchain_colbert_qdrant.documents import to_documents
 from langchain_colbert_qdrant.filters import FilterLike
@@ -54,6 +53,8 @@ class ColbertQdrantVectorStore(CollectionSearches):
         LangChain embeddings as a first stage: their vectors find the candidates, in the same request.
     storage
         How a new collection is stored.
+    create
+        Make the collection where there is none.
 
     Attributes
     ----------
@@ -106,6 +107,7 @@ class ColbertQdrantVectorStore(CollectionSearches):
         stages: Iterable[Stage | Muvera] | None = None,
         dense: Embeddings | None = None,
         storage: Storage | None = None,
+        create: bool = True,
     ) -> None:
         if dense is not None:
             stages = [*(stages or ()), Dense(dense)]
@@ -124,6 +126,7 @@ class ColbertQdrantVectorStore(CollectionSearches):
             metadata_key=metadata_payload_key,
             stages=stages,
             storage=storage,
+            create=create,
         )
         super().__init__(collection)
 
@@ -193,17 +196,7 @@ class ColbertQdrantVectorStore(CollectionSearches):
         CollectionNotFound
             It does not; nothing was created.
         """
-        place = Place(**{name: value for name, value in kwargs.items() if name in Place.__dataclass_fields__})
-        engine = connect(place)
-        try:
-            if not engine.call("collection_exists", {"collection_name": collection_name}):
-                raise CollectionNotFound(
-                    f"there is no collection {collection_name!r}; {cls.__name__}({collection_name!r}, ...) creates it"
-                )
-        finally:
-            if place.client is None:
-                engine.close()
-        return cls(collection_name, embedding, **kwargs)
+        return cls(collection_name, embedding, **kwargs, create=False)
 
     @classmethod
     async def afrom_existing_collection(
@@ -261,7 +254,7 @@ class ColbertQdrantVectorStore(CollectionSearches):
     ) -> list[str]:
         """Do as `add_texts` does."""
         texts, chosen = _with_ids(texts, ids)
-        await self._faces.here().add(texts, metadatas, chosen, **kwargs)
+        await self.collection.as_async().add(texts, metadatas, chosen, **kwargs)
         return chosen
 
     def delete(self, ids: list[str] | None = None, *, filter: FilterLike | None = None, **kwargs: Any) -> bool:
@@ -277,7 +270,7 @@ class ColbertQdrantVectorStore(CollectionSearches):
 
     async def adelete(self, ids: list[str] | None = None, *, filter: FilterLike | None = None, **kwargs: Any) -> bool:
         """Do as `delete` does."""
-        await self._faces.here().delete(ids, filter=self._filter(filter), **kwargs)
+        await self.collection.as_async().delete(ids, filter=self._filter(filter), **kwargs)
         return True
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
@@ -286,7 +279,7 @@ class ColbertQdrantVectorStore(CollectionSearches):
 
     async def aget_by_ids(self, ids: Sequence[str], /) -> list[Document]:
         """Do as `get_by_ids` does."""
-        return to_documents(await self._faces.here().get(ids))
+        return to_documents(await self.collection.as_async().get(ids))
 
     def close(self) -> None:
         """Close the collection, unless it lives in the caller's own `client`."""
@@ -294,7 +287,7 @@ class ColbertQdrantVectorStore(CollectionSearches):
 
     async def aclose(self) -> None:
         """Close the collection, and the running event loop's connection to it."""
-        await self._faces.close_here()
+        await self.collection.as_async().close()
         await asyncio.to_thread(self.close)
 
     def __repr__(self) -> str:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from qdrant_client import QdrantClient
 
-    from colbert_qdrant import AsyncMultivectorCollection, MultivectorCollection, Muvera, Storage
+    from colbert_qdrant import MultivectorCollection, Muvera, Storage
     from colbert_qdrant.collection.stages import Stage
     from colbert_qdrant.types import Embedder
     from llama_index_colbert_qdrant.calls import Calls
@@ -83,7 +83,6 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
 
     _collection: MultivectorCollection = PrivateAttr()
     _is_shared: bool = PrivateAttr(default=False)
-    _async_faces: dict[asyncio.AbstractEventLoop, AsyncMultivectorCollection] = PrivateAttr(default_factory=dict)
 
     def __init__(
         self,
@@ -181,7 +180,7 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
     async def async_add(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[str]:
         """Do as `add` does, without blocking."""
         columns = await asyncio.to_thread(as_columns, nodes)
-        return (await self._async_face.add(**columns, **kwargs)).ids
+        return (await self._collection.as_async().add(**columns, **kwargs)).ids
 
     def delete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
         """Delete the nodes that were made from a document; no node is no error.
@@ -197,7 +196,7 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
 
     async def adelete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
         """Do as `delete` does, without blocking."""
-        await self._async_face.delete(filter=self._calls.document(ref_doc_id), **delete_kwargs)
+        await self._collection.as_async().delete(filter=self._calls.document(ref_doc_id), **delete_kwargs)
 
     def delete_nodes(
         self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **delete_kwargs: Any
@@ -215,7 +214,7 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
         self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **delete_kwargs: Any
     ) -> None:
         """Do as `delete_nodes` does, without blocking."""
-        await self._async_face.delete(**self._calls.deletion(node_ids, filters), **delete_kwargs)
+        await self._collection.as_async().delete(**self._calls.deletion(node_ids, filters), **delete_kwargs)
 
     def clear(self) -> None:
         """Delete every node; the collection stays."""
@@ -223,7 +222,7 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
 
     async def aclear(self) -> None:
         """Do as `clear` does, without blocking."""
-        await self._async_face.delete(filter=self._calls.everything())
+        await self._collection.as_async().delete(filter=self._calls.everything())
 
     def get_nodes(self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None) -> list[BaseNode]:
         """Return nodes by id, in that order, by filters, those of the ids that pass the filters, or all of them.
@@ -239,8 +238,9 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
     ) -> list[BaseNode]:
         """Do as `get_nodes` does, without blocking."""
         if node_ids is not None and filters is None:
-            return [as_node(record) for record in await self._async_face.get(node_ids)]
-        return [as_node(record) async for record in self._async_face.scroll(self._calls.selection(node_ids, filters))]
+            return [as_node(record) for record in await self._collection.as_async().get(node_ids)]
+        selected = self._calls.selection(node_ids, filters)
+        return [as_node(record) async for record in self._collection.as_async().scroll(selected)]
 
     def query(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
         """Find the nodes with the highest MaxSim, the best first.
@@ -267,7 +267,7 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
 
     async def aquery(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
         """Do as `query` does, without blocking."""
-        return as_result(await self._async_face.search(**self._calls.search(query, kwargs)))
+        return as_result(await self._collection.as_async().search(**self._calls.search(query, kwargs)))
 
     def close(self) -> None:
         """Close the connection, unless the client or the collection is the caller's own."""
@@ -276,9 +276,8 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
 
     async def aclose(self) -> None:
         """Close what this event loop opened, then do as `close` does."""
-        face = self._async_faces.pop(asyncio.get_running_loop(), None)
-        if face is not None:
-            await face.close()
+        if not self._is_shared:
+            await self._collection.as_async().close()
         await asyncio.to_thread(self.close)
 
     def __getstate__(self) -> NoReturn:
@@ -295,14 +294,3 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
         from llama_index_colbert_qdrant.calls import Calls
 
         return Calls(self._collection.layout)
-
-    @property
-    def _async_face(self) -> AsyncMultivectorCollection:
-        """The collection for the running event loop: connections belong to the loop they were made on."""
-        loop = asyncio.get_running_loop()
-        face = self._async_faces.get(loop)
-        if face is None:
-            face = self._collection.as_async()
-            alive = {known: other for known, other in self._async_faces.items() if not known.is_closed()}
-            self._async_faces = {**alive, loop: face}
-        return face

@@ -75,14 +75,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--documents", type=int, default=20_000, help="default: %(default)s")
     parser.add_argument("--queries", type=int, default=30, help="default: %(default)s")
-    parser.add_argument("--k-sim", type=int, default=3, help="of Muvera: 2**k_sim * 320 numbers, default: %(default)s")
     parser.add_argument("--json", type=Path, help="write every figure here")
     parser.add_argument("--check", action="store_true", help="fail where a claim is missed")
     arguments = parser.parse_args()
 
     embedder = synthetic(arguments.documents, arguments.queries)
     texts = [str(number) for number in range(arguments.documents)]
-    stages = {"dense": Dense(embedder.means(), dim=DIM), "muvera": Muvera(DIM, arguments.k_sim)}
+    stages = {"dense": Dense(embedder.means(), dim=DIM), "muvera": Muvera(DIM)}
     figures: list[Figure] = []
     for name, stage in stages.items():
         figures += compare(name, stage, embedder, texts, texts[: arguments.queries])
@@ -124,7 +123,7 @@ def compare(name: str, stage: Any, embedder: Given, texts: Sequence[str], querie
             print(f"{name}, {engine}: {len(texts) / seconds:,.0f} documents/s added, in {seconds:.1f} s")
         figures = search(name, {"embedded, as loaded": embedded}, queries)
         start = time.perf_counter()
-        embedded.engine.client.optimize("synthetic")
+        embedded.optimize()
         info = embedded.engine.client.get_collection("synthetic")
         print(
             f"{name}, embedded: optimize() took {time.perf_counter() - start:.1f} s; {info.indexed_vectors_count:,} "

@@ -11,7 +11,7 @@ set's queries:
   can't hold them all, which is said beside it;
 - the median milliseconds of a search for ten hits, one query at a time: without encoding the query (and what of that
   is processor time, which other programs disturb less), and with it;
-- bytes of vectors a document, as `Storage` and the stages have it.
+- bytes of vectors a document in memory and on disk, as `Storage` and the stages have it.
 
 ``--check``: every row that goes through a first stage with 200 candidates keeps at least 98% of the nDCG@10 of exact
 MaxSim over the same vectors. (What smaller vectors lose by themselves, their own exact row says.)
@@ -117,7 +117,8 @@ class Row:
     search: float
     cpu: float
     with_encoding: float
-    bytes: int
+    memory: int
+    disk: int
 
 
 KINDS = (
@@ -183,30 +184,32 @@ def measure(setup: Setup, kind: Kind) -> Iterator[Row]:
     stages = as_stages(kind.stages(setup))
     tokens = setup.tokens if kind.pool_factor == 1 else setup.tokens.pooled(kind.pool_factor)
     sentences = [setup.sentences] if any(isinstance(stage, Dense) for stage in stages) else []
-    of_tokens = token_bytes(tokens, kind.storage)
-    of_stages = sum(stage_bytes(stage, setup.texts) for stage in stages)
+    of_stages = [stage_bytes(stage, setup.texts) for stage in stages]
+    of_tokens = vector_bytes(tokens, kind.storage, ())
+    of_all = vector_bytes(tokens, kind.storage, of_stages)
     folder, name = tempfile.mkdtemp(), setup.judged.name
     try:
         with MultivectorCollection(name, tokens, path=folder, stages=stages, storage=kind.storage) as collection:
             collection.add(setup.texts, ids=setup.judged.documents)
-            collection.engine.client.optimize(name)
+            collection.optimize()
             if kind.is_alone:
                 search = alone(collection, stages[0])
-                yield row(setup, kind, f"{kind.name} alone", search, encoders=sentences, size=of_stages)
+                yield row(setup, kind, f"{kind.name} alone", search, encoders=sentences, size=of_stages[0])
             if kind.is_exact:
                 search = searching(collection, exhaustive=True)
                 yield row(setup, kind, EXACT, search, encoders=[tokens], size=of_tokens)
             for candidates in kind.candidates:
                 search = searching(collection, candidates=candidates)
-                encoders, size = [tokens, *sentences], of_tokens + of_stages
-                yield row(setup, kind, f"{kind.name} -> MaxSim", search, candidates, encoders=encoders, size=size)
+                encoders = [tokens, *sentences]
+                yield row(setup, kind, f"{kind.name} -> MaxSim", search, candidates, encoders=encoders, size=of_all)
     finally:
         shutil.rmtree(folder)
 
 
-def token_bytes(tokens: Encoded, storage: Storage) -> int:
+def vector_bytes(tokens: Encoded, storage: Storage, stages: Sequence[tuple[int, int]]) -> tuple[int, int]:
     count = fmean(len(vectors) for vectors in tokens.documents.values())
-    return footprint(storage, documents=1, tokens=count, dim=tokens.dim, stages=0, text=0).bytes_per_document
+    estimate = footprint(storage, documents=1, tokens=count, dim=tokens.dim, stages=stages, text=0)
+    return estimate.memory, estimate.disk
 
 
 Search = Callable[[str, int], list[str]]
@@ -238,7 +241,7 @@ def row(
     candidates: int | None = None,
     *,
     encoders: Sequence[Encoded],
-    size: int,
+    size: tuple[int, int],
 ) -> Row:
     """Search for every query: a hundred hits for the quality, ten for the time."""
     queries, grades = setup.judged.queries, setup.judged.grades
@@ -261,19 +264,24 @@ def row(
         search=1e3 * median(wall.values()),
         cpu=1e3 * median(cpu),
         with_encoding=1e3 * median(s + sum(e.seconds[text] for e in encoders) for text, s in wall.items()),
-        bytes=size,
+        memory=size[0],
+        disk=size[1],
     )
 
 
 def table(rows: Sequence[Row]) -> str:
     exact = exact_ndcg(rows)[rows[0].test_set, WHOLE]
-    head = "vectors | search | candidates | nDCG@10 | of exact | recall@100 | ms | CPU ms | ms, with encoding | bytes"
-    lines = [f"| {head} |", "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|"]
+    quality, cost = "nDCG@10 | of exact | recall@100", "ms | CPU ms | ms, with encoding | bytes in memory | on disk"
+    lines = [
+        f"| vectors | search | candidates | {quality} | {cost} |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+    ]
     for row in rows:
         possible = "" if row.possible == 1 else f" of {row.possible:.2f}"
         lines.append(
             f"| {row.vectors} | {row.name} | {row.candidates or ''} | {row.ndcg:.4f} | {row.ndcg / exact:.1%} | "
-            f"{row.recall:.3f}{possible} | {row.search:.1f} | {row.cpu:.1f} | {row.with_encoding:.1f} | {row.bytes:,} |"
+            f"{row.recall:.3f}{possible} | {row.search:.1f} | {row.cpu:.1f} | {row.with_encoding:.1f} | "
+            f"{row.memory:,} | {row.disk:,} |"
         )
     return "\n".join(lines)
 

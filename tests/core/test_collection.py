@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Callable
 
@@ -289,6 +290,38 @@ async def test_the_asynchronous_face_does_all_of_it(fruits: MultivectorCollectio
     assert [record.id async for record in face.scroll(color("white"))] == ["snow"]
     await face.delete(["snow"])
     assert fruits.count() == 4
+
+
+async def test_an_event_loop_has_one_face_until_it_is_closed(fruits: MultivectorCollection) -> None:
+    face = fruits.as_async()
+    assert fruits.as_async() is face
+
+    await face.close()
+
+    assert fruits.as_async() is not face
+
+
+def test_faces_of_event_loops_that_are_closed_are_forgotten(fruits: MultivectorCollection) -> None:
+    async def count() -> int:
+        return await fruits.as_async().count()
+
+    assert [asyncio.run(count()) for _ in range(3)] == [4, 4, 4]
+    assert len(fruits._faces) == 1
+
+
+def test_what_is_not_to_be_created_is_not_found(words: WordEmbedder) -> None:
+    client = QdrantClient(":memory:")
+
+    with pytest.raises(CollectionNotFound, match="nowhere"):
+        MultivectorCollection("nowhere", words, client=client, create=False)
+
+    assert not client.collection_exists("nowhere")
+
+
+@pytest.mark.parametrize("call", ["delete", "get"])
+def test_a_lone_id_is_not_taken_for_its_letters(fruits: MultivectorCollection, call: str) -> None:
+    with pytest.raises(InvalidInput, match=r"\['plum'\]"):
+        getattr(fruits, call)("plum")
 
 
 def test_one_vector_a_point_is_no_multivector(words: WordEmbedder) -> None:

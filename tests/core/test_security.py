@@ -52,7 +52,7 @@ def test_an_api_key_is_not_said_while_all_goes_well(words: WordEmbedder, said: C
         collection.add(["red apple"], show_progress=True)
         [hit] = collection.search("apple")
 
-        heard = said(collection, collection.place, collection.engine, collection.layout, collection.as_async(), hit)
+        heard = said(collection, collection.place, collection.engine, collection.layout, hit)
 
     assert "HTTP Request: POST" in heard
     assert KEY not in heard

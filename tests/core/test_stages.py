@@ -291,9 +291,11 @@ def test_a_footprint_is_estimated_before_anything_is_stored(words: WordEmbedder)
 
     estimate = collection.footprint(["one two three four"], documents=1_000_000)
 
-    assert estimate.bytes_per_document == 4 * 16 * 4 + 4 * 640 + 18
-    assert estimate.memory == estimate.disk == 1_000_000 * estimate.bytes_per_document
-    assert "2.6" in str(estimate)
+    signs, numbers = 640 // 8, 640 * 2
+    assert estimate.bytes_per_document == 4 * 16 * 4 + signs + numbers + 18
+    assert estimate.disk == 1_000_000 * estimate.bytes_per_document
+    assert estimate.memory == 1_000_000 * (4 * 16 * 4 + signs + 18)
+    assert "1.5" in str(estimate)
     assert collection.count() == 0
 
 
@@ -305,3 +307,23 @@ def test_a_plan_names_what_add_would_refuse(words: WordEmbedder) -> None:
     assert [failure.position for failure in refused] == [1, 2]
     assert "at most 65535 tokens" in refused[1].reason
     assert collection.count() == 0
+
+
+def test_muvera_candidates_are_found_by_signs_and_left_for_maxsim_to_order() -> None:
+    stage = MuveraStage(muvera())
+    exact = models.SearchParams(exact=True)
+
+    [branch] = plan_prefetch([(stage, [0.0])], candidates=7, fusion="rrf", filter=None, params=exact)
+
+    assert isinstance(stage.params().quantization_config, models.BinaryQuantization)
+    assert branch.params == models.SearchParams(exact=True, quantization=models.QuantizationSearchParams(rescore=False))
+
+
+def test_search_finds_the_same_after_its_indexes_are_built(make_collection: Make) -> None:
+    collection = make_collection(stages=[muvera()])
+    collection.add(TEXTS, ids=IDS)
+    before = [hit.id for hit in collection.search("red violin", limit=1)]
+
+    collection.optimize()
+
+    assert [hit.id for hit in collection.search("red violin", limit=1)] == before

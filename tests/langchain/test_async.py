@@ -13,11 +13,10 @@ from langchain_core.documents import Document
 from langchain_core.vectorstores import VectorStore
 from qdrant_client import QdrantClient
 
-from colbert_qdrant import ColbertEmbedder, MultivectorCollection
+from colbert_qdrant import ColbertEmbedder
 from colbert_qdrant.errors import CollectionNotFound
 from faulty_server import FaultyServer, Request
 from langchain_colbert_qdrant import ColbertQdrantVectorStore
-from langchain_colbert_qdrant.faces import AsyncFaces
 
 QUERY = "the same day again"
 
@@ -169,21 +168,3 @@ def test_over_a_network_a_store_outlives_an_event_loop(
 
     assert answers == [store.similarity_search(QUERY, k=2)] * 3
     store.close()
-
-
-async def test_one_connection_serves_an_event_loop(offline: ColbertEmbedder) -> None:
-    faces = AsyncFaces(MultivectorCollection("movies", offline))
-
-    assert faces.here() is faces.here()
-
-
-def test_faces_of_closed_loops_are_forgotten(offline: ColbertEmbedder) -> None:
-    faces = AsyncFaces(MultivectorCollection("movies", offline))
-
-    async def here() -> None:
-        faces.here()
-
-    for _ in range(3):
-        asyncio.run(here())
-
-    assert len(faces._of_loop) == 1

@@ -163,13 +163,6 @@ def test_store_serves_one_event_loop_after_another(server: tuple[FaultyServer, s
     assert [result.ids[0] for result in results] == ["node 0"] * 3
 
 
-def test_store_lets_go_of_event_loops_that_are_closed(store: Store) -> None:
-    for _ in range(3):
-        asyncio.run(store.aget_nodes())
-
-    assert len(store._async_faces) == 1
-
-
 async def test_many_queries_at_once(store: Store) -> None:
     store.add(NODES)
 

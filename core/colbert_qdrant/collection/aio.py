@@ -55,7 +55,7 @@ class AsyncMultivectorCollection:
     ----------
     name, embedder, url, path, location, api_key, prefer_grpc, timeout
         As in `MultivectorCollection`.
-    vector_name, content_key, metadata_key, stages, storage
+    vector_name, content_key, metadata_key, stages, storage, create
         As in `MultivectorCollection`.
     client
         An `AsyncQdrantClient` or a `QdrantClient`.
@@ -78,6 +78,7 @@ class AsyncMultivectorCollection:
         metadata_key: str = "metadata",
         stages: Iterable[Stage | Muvera] | None = None,
         storage: Storage | None = None,
+        create: bool = True,
     ) -> None:
         self.place = Place(
             client=client,
@@ -93,8 +94,9 @@ class AsyncMultivectorCollection:
         self._queries = AsyncQueryBatcher(QueryBatcher(self.embedder))
         self.storage = storage or Storage()
         dim = embedder_dim(self.embedder)
-        self.layout = Layout(name, vector_name, content_key, metadata_key, dim, as_stages(stages or ()))
-        self._restore = stages is None
+        self._layout = Layout(name, vector_name, content_key, metadata_key, dim, as_stages(stages or ()))
+        self._of: MultivectorCollection | None = None
+        self._create, self._restore = create, stages is None
         self.engine: AsyncEngine = connect_async(self.place) or InThreads(connect(self.place))
         self._owns_engine = client is None
         self._is_open = False
@@ -105,7 +107,7 @@ class AsyncMultivectorCollection:
         """Return the asynchronous face of an open collection."""
         face = cls.__new__(cls)
         face.place, face.embedder, face.settings = collection.place, collection.embedder, collection.settings
-        face.layout, face.storage = collection.layout, collection.storage
+        face._of, face.storage = collection, collection.storage
         face._queries = AsyncQueryBatcher(collection.queries)
         own = connect_async(collection.place)
         face.engine = own or InThreads(collection.engine)
@@ -113,6 +115,18 @@ class AsyncMultivectorCollection:
         face._is_open = True
         face._opening = asyncio.Lock()
         return face
+
+    @property
+    def layout(self) -> Layout:
+        """Where things are in the collection; a face's is its collection's, which may be given another stage."""
+        return self._layout if self._of is None else self._of.layout
+
+    @layout.setter
+    def layout(self, layout: Layout) -> None:
+        if self._of is None:
+            self._layout = layout
+        else:
+            self._of.layout = layout
 
     @property
     def name(self) -> str:
@@ -219,8 +233,15 @@ class AsyncMultivectorCollection:
         [made] = as_stages([stage])
         self.layout = await self._run(operations.add_stage(self.layout, self.settings, made))
 
+    async def optimize(self) -> bool:
+        """Build the vector indexes of an embedded collection; see `MultivectorCollection.optimize`."""
+        await self._open()
+        return await self._run(operations.optimize(self.layout))
+
     async def close(self) -> None:
         """Close the connection, unless it is the caller's own."""
+        if self._of is not None:
+            self._of.forget(self)
         if self._owns_engine:
             await self.engine.close()
 
@@ -241,7 +262,9 @@ class AsyncMultivectorCollection:
             return
         async with self._opening:
             if not self._is_open:
-                opening = operations.open_collection(self.layout, self.settings, self.storage, restore=self._restore)
+                opening = operations.open_collection(
+                    self.layout, self.settings, self.storage, create=self._create, restore=self._restore
+                )
                 self.layout = await self._run(opening)
                 self._is_open = True
 

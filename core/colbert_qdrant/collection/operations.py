@@ -28,7 +28,8 @@ from colbert_qdrant.collection.stages import (
     stage_bytes,
 )
 from colbert_qdrant.collection.storage import Footprint, Storage, footprint
-from colbert_qdrant.errors import EngineError, InvalidInput
+from colbert_qdrant.errors import CollectionNotFound, EngineError, InvalidInput, UnsupportedByEngine
+from colbert_qdrant.telemetry import logger
 from colbert_qdrant.types import Embedder, Multivector
 
 T = TypeVar("T")
@@ -106,11 +107,13 @@ def attributes(step: Step) -> dict[str, Any] | None:
 
 
 def open_collection(
-    layout: Layout, settings: Mapping[str, Any], storage: Storage, *, restore: bool
+    layout: Layout, settings: Mapping[str, Any], storage: Storage, *, create: bool, restore: bool
 ) -> Operation[Layout]:
     """Attach to the collection, or create it; returns where things are in it."""
     name = {"collection_name": layout.name}
     if not (yield Call("collection_exists", name)):
+        if not create:
+            raise CollectionNotFound(f"there is no collection {layout.name!r}; create=True makes it")
         try:
             yield Call("create_collection", schema.creation(layout, settings, storage))
         except EngineError:  # somebody else may have been faster
@@ -225,9 +228,9 @@ def _search_diverse(layout: Layout, query: Query, options: SearchOptions, mmr: m
 
 def score(layout: Layout, query: Query, ids: Sequence[RecordId]) -> Operation[dict[str, float]]:
     """Score stored records against a query where they lie; ids that are not stored are left out."""
-    if not ids:
+    wanted = {points.point_id(record_id): points.id_text(record_id) for record_id in check_ids(ids)}
+    if not wanted:
         return {}
-    wanted = {points.point_id(record_id): points.id_text(record_id) for record_id in ids}
     [vectors] = yield from _encoded(layout, [query])
     arguments = {
         "collection_name": layout.name,
@@ -244,7 +247,7 @@ def score(layout: Layout, query: Query, ids: Sequence[RecordId]) -> Operation[di
 
 def get(layout: Layout, ids: Sequence[RecordId], *, with_vectors: bool) -> Operation[list[Record]]:
     """Fetch records in the order of their ids; ids that are not stored are left out."""
-    wanted = [points.point_id(record_id) for record_id in ids]
+    wanted = [points.point_id(record_id) for record_id in check_ids(ids)]
     if not wanted:
         return []
     arguments = {
@@ -265,7 +268,7 @@ def delete(layout: Layout, ids: Iterable[RecordId] | None, filter: models.Filter
             raise InvalidInput("delete needs ids or a filter; to empty a collection delete with models.Filter()")
         selector: models.PointsSelector = models.FilterSelector(filter=filter)
     else:
-        wanted = [points.point_id(record_id) for record_id in ids]
+        wanted = [points.point_id(record_id) for record_id in check_ids(ids)]
         if not wanted:
             return
         selector = (
@@ -308,6 +311,7 @@ def add_stage(layout: Layout, settings: Mapping[str, Any], stage: Stage) -> Oper
     if stage.name not in {**(params.vectors or {}), **(params.sparse_vectors or {})}:
         config = {"vector_name": stage.name, "vector_name_config": _name_config(stage), "wait": True}
         yield Call("create_vector_name", {**name, **config})
+        yield from _store_as_stated(layout, stage)
     offset = None
     while True:
         page, offset = yield from scroll_page(layout, None, offset, with_vectors=True)
@@ -337,7 +341,7 @@ def estimate(layout: Layout, storage: Storage, texts: Sequence[str], documents: 
         documents=documents,
         tokens=sum(map(len, encoded)) / len(texts),
         dim=layout.dim,
-        stages=sum(stage_bytes(stage, texts) for stage in layout.stages),
+        stages=[stage_bytes(stage, texts) for stage in layout.stages],
         text=sum(len(text.encode()) for text in texts) / len(texts),
     )
 
@@ -351,7 +355,35 @@ def _name_config(stage: Stage) -> models.VectorNameConfig:
     params = stage.params()
     if isinstance(params, models.SparseVectorParams):
         return models.SparseVectorNameConfig(sparse=models.SparseVectorConfig(modifier=params.modifier))
-    return models.DenseVectorNameConfig(dense=models.DenseVectorConfig(size=params.size, distance=params.distance))
+    dense = models.DenseVectorConfig(
+        size=params.size,
+        distance=params.distance,
+        datatype=None if params.datatype is None else models.VectorStorageDatatype(params.datatype.value),
+    )
+    return models.DenseVectorNameConfig(dense=dense)
+
+
+def _store_as_stated(layout: Layout, stage: Stage) -> Operation[None]:
+    """Quantise a vector that was just made, as it can't be made so; the embedded engine leaves it as it is."""
+    params = stage.params()
+    if isinstance(params, models.VectorParams) and params.quantization_config is not None:
+        stored = models.VectorParamsDiff(quantization_config=params.quantization_config, on_disk=params.on_disk)
+        try:
+            yield Call("update_collection", {"collection_name": layout.name, "vectors_config": {stage.name: stored}})
+        except UnsupportedByEngine:
+            logger.info("%s: the stage %r is searched in full precision on this engine", layout.name, stage.name)
+
+
+def optimize(layout: Layout) -> Operation[bool]:
+    """Build the indexes where nothing does so by itself; returns whether there was anything to build."""
+    return bool((yield Call("optimize", {"collection_name": layout.name})))
+
+
+def check_ids(ids: Iterable[RecordId]) -> Iterable[RecordId]:
+    """Refuse a lone id, whose letters would be taken for ids."""
+    if isinstance(ids, str | int | UUID):
+        raise InvalidInput(f"ids={ids!r} is a single id; give a list: [{ids!r}]")
+    return ids
 
 
 def check_filter(filter: object) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from qdrant_client import models
@@ -82,12 +82,24 @@ class MuveraStage:
         return settings if encoder.center is None else settings | {"center": encoder.center.tolist()}
 
     def params(self) -> models.VectorParams:
-        """Return a vector compared by cosine.
+        """Return a vector compared by cosine, of which search sees one bit a number.
 
-        Not by the paper's dot product: measured on Cranfield with MiniLM tokens, 0.97 of the exact ten best are among
-        the first hundred by cosine, and 0.91 by dot product.
+        Measured on Cranfield with MiniLM tokens, as the share of the exact ten best among the first hundred: 0.967 by
+        cosine, 0.916 by the paper's dot product; 0.963 where a document's numbers are cut to their signs and the
+        query's to 8 bits. With a query of signs too it is 0.682: the zeros of its empty cells would become signs.
+        So 1,280 bytes are held in memory in place of 40,960. The originals wait on disk for Qdrant to index them.
+        https://qdrant.tech/documentation/guides/quantization/#asymmetric-quantization
         """
-        return models.VectorParams(size=self.encoder.embedding_size, distance=models.Distance.COSINE)
+        signs = models.BinaryQuantizationConfig(
+            always_ram=True, query_encoding=models.BinaryQuantizationQueryEncoding.SCALAR8BITS
+        )
+        return models.VectorParams(
+            size=self.encoder.embedding_size,
+            distance=models.Distance.COSINE,
+            datatype=models.Datatype.FLOAT16,
+            on_disk=True,
+            quantization_config=models.BinaryQuantization(binary=signs),
+        )
 
     def encode_documents(self, texts: Sequence[str], multivectors: Sequence[Multivector]) -> list[Any]:
         """Derive a vector a document."""
@@ -262,7 +274,12 @@ def plan_prefetch(
     """
     branches = [
         models.Prefetch.model_construct(
-            query=vector, using=stage.name, filter=filter, params=params, limit=candidates, prefetch=None
+            query=vector,
+            using=stage.name,
+            filter=filter,
+            params=_of_stage(stage, params),
+            limit=candidates,
+            prefetch=None,
         )
         for stage, vector in stages
     ]
@@ -272,12 +289,30 @@ def plan_prefetch(
     return [models.Prefetch.model_construct(prefetch=branches, query=by, limit=candidates, using=None)]
 
 
-def stage_bytes(stage: Stage, texts: Sequence[str]) -> int:
-    """Estimate what a stage's vector of one document takes: 4 bytes a number, 8 a word of a sparse one."""
+def _of_stage(stage: Stage, params: models.SearchParams | None) -> models.SearchParams | None:
+    """Say that the candidates of a quantised stage are not to be rescored by its originals: MaxSim does that."""
+    if getattr(stage.params(), "quantization_config", None) is None:
+        return params
+    as_found = models.QuantizationSearchParams(rescore=False)
+    return (params or models.SearchParams()).model_copy(update={"quantization": as_found})
+
+
+class StageBytes(NamedTuple):
+    """What a stage's vector of one document takes."""
+
+    memory: int
+    disk: int
+
+
+def stage_bytes(stage: Stage, texts: Sequence[str]) -> StageBytes:
+    """Estimate what a stage's vector of one document takes: a sparse one 8 bytes a word."""
     params = stage.params()
-    if isinstance(params, models.VectorParams):
-        return 4 * params.size
-    return 8 * sum(len(set(text.split())) for text in texts) // len(texts)
+    if isinstance(params, models.SparseVectorParams):
+        words = 8 * sum(len(set(text.split())) for text in texts) // len(texts)
+        return StageBytes(words, words)
+    originals = params.size * (2 if params.datatype == models.Datatype.FLOAT16 else 4)
+    signs = 0 if params.quantization_config is None else params.size // 8
+    return StageBytes(signs + (0 if params.on_disk else originals), signs + originals)
 
 
 def as_stages(stages: Iterable[object]) -> tuple[Stage, ...]:

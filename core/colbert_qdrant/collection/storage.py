@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -136,7 +137,9 @@ class Footprint:
         )
 
 
-def footprint(storage: Storage, *, documents: int, tokens: float, dim: int, stages: int, text: float) -> Footprint:
+def footprint(
+    storage: Storage, *, documents: int, tokens: float, dim: int, stages: Sequence[tuple[int, int]], text: float
+) -> Footprint:
     """Estimate what documents take.
 
     Parameters
@@ -150,15 +153,16 @@ def footprint(storage: Storage, *, documents: int, tokens: float, dim: int, stag
     dim
         Length of a token vector.
     stages
-        Bytes of the first stages' vectors a document.
+        Bytes of each first stage's vector a document: in memory, and on disk.
     text
         Bytes of payload a document, on average.
     """
     numbers = tokens * dim
     originals = numbers * _BYTES_PER_NUMBER[storage.datatype]
     copies = numbers * _QUANTIZED_BYTES_PER_NUMBER[storage.quantization] if storage.quantization else 0.0
-    in_memory = copies + stages + (0 if storage.on_disk else originals) + (0 if storage.on_disk_payload else text)
-    total = originals + copies + stages + text
+    of_stages = sum(memory for memory, _ in stages), sum(disk for _, disk in stages)
+    in_memory = copies + of_stages[0] + (0 if storage.on_disk else originals) + (0 if storage.on_disk_payload else text)
+    total = originals + copies + of_stages[1] + text
     stored = documents * (storage.replication_factor or 1)
     return Footprint(documents, round(total), round(in_memory * stored), round(total * stored))
 

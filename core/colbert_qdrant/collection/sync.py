@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -70,11 +72,15 @@ class MultivectorCollection:
         the collection was made; for a new one none, so that MaxSim answers over all documents.
     storage
         How a new collection is stored; see `Storage`.
+    create
+        Make the collection where there is none.
 
     Raises
     ------
     CollectionMismatch
         The collection was made for other vectors or by another model.
+    CollectionNotFound
+        There is none, and it is not to be created.
     EngineUnavailable
         The server does not answer.
 
@@ -110,6 +116,7 @@ class MultivectorCollection:
         metadata_key: str = "metadata",
         stages: Iterable[Stage | Muvera] | None = None,
         storage: Storage | None = None,
+        create: bool = True,
     ) -> None:
         self.place = Place(
             client=client,
@@ -126,9 +133,13 @@ class MultivectorCollection:
         self.storage = storage or Storage()
         dim = embedder_dim(self.embedder)
         wanted = Layout(name, vector_name, content_key, metadata_key, dim, as_stages(stages or ()))
+        self._faces: dict[asyncio.AbstractEventLoop, AsyncMultivectorCollection] = {}
+        self._making_a_face = threading.Lock()
         self.engine = connect(self.place)
         try:
-            opening = operations.open_collection(wanted, self.settings, self.storage, restore=stages is None)
+            opening = operations.open_collection(
+                wanted, self.settings, self.storage, create=create, restore=stages is None
+            )
             self.layout = self._run(opening)
         except BaseException:
             self.close()
@@ -297,11 +308,38 @@ class MultivectorCollection:
         """Return the texts that `add` would refuse, each with the reason; they are encoded, nothing is stored."""
         return self._run(ingest.refusals(self.layout, texts))
 
+    def optimize(self) -> bool:
+        """Build the vector indexes of an embedded collection, which makes first stages faster.
+
+        It takes time and is done when you say so: after loading, say. A server does it by itself, and in memory there
+        are no indexes.
+
+        Returns
+        -------
+        bool
+            Whether there was anything to build.
+        """
+        return self._run(operations.optimize(self.layout))
+
     def as_async(self) -> AsyncMultivectorCollection:
-        """Return the asynchronous face of this collection: with `url` on a client of its own, else on threads."""
+        """Return this collection for the running event loop: with `url` on a client of its own, else on threads.
+
+        Every call on one loop returns the same. An asynchronous client's connections belong to the loop that opened
+        them, and programs call ``asyncio.run`` more than once. https://github.com/encode/httpx/discussions/2489
+        """
         from colbert_qdrant.collection.aio import AsyncMultivectorCollection
 
-        return AsyncMultivectorCollection.of(self)
+        loop = asyncio.get_running_loop()
+        with self._making_a_face:
+            if loop not in self._faces:
+                self._faces = {other: face for other, face in self._faces.items() if not other.is_closed()}
+                self._faces[loop] = AsyncMultivectorCollection.of(self)
+            return self._faces[loop]
+
+    def forget(self, face: AsyncMultivectorCollection) -> None:
+        """Let go of a face that was closed."""
+        with self._making_a_face:
+            self._faces = {loop: other for loop, other in self._faces.items() if other is not face}
 
     def close(self) -> None:
         """Close the connection, unless it is the caller's own `client`."""

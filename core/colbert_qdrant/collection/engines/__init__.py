@@ -23,7 +23,7 @@ class Engine(Protocol):
     wire: Wire
 
     def call(self, method: str, arguments: Mapping[str, Any]) -> Any:
-        """Carry out a method of ``QdrantClient``."""
+        """Carry out a method of ``QdrantClient``, or ``optimize``."""
         ...
 
     def close(self) -> None:
@@ -37,7 +37,7 @@ class AsyncEngine(Protocol):
     wire: Wire
 
     async def call(self, method: str, arguments: Mapping[str, Any]) -> Any:
-        """Carry out a method of ``AsyncQdrantClient``."""
+        """Carry out a method of ``AsyncQdrantClient``, or ``optimize``."""
         ...
 
     async def close(self) -> None:

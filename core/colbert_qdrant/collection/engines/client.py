@@ -55,6 +55,8 @@ class ClientEngine:
 
     def call(self, method: str, arguments: Mapping[str, Any]) -> Any:
         """Carry out one call; the client's exceptions come out as ours."""
+        if method == "optimize":  # a server does it by itself, local mode has no index
+            return False
         ready = as_local(arguments) if self.is_local else as_lists(arguments)
         operation: Callable[..., Any] = getattr(self.client, method)
         try:
@@ -84,6 +86,8 @@ class AsyncClientEngine:
 
     async def call(self, method: str, arguments: Mapping[str, Any]) -> Any:
         """Carry out one call; the client's exceptions come out as ours."""
+        if method == "optimize":  # a server does it by itself, local mode has no index
+            return False
         ready = as_local(arguments) if self.is_local else as_lists(arguments)
         operation: Callable[..., Any] = getattr(self.client, method)
         try:
@@ -118,11 +122,12 @@ def as_local(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _warn_of_storage(arguments: Mapping[str, Any]) -> None:
-    """Say what local mode takes and does not do: it keeps every vector as it is, in memory."""
+    """Say which of a `Storage` local mode takes and does not do: it keeps every vector as it is, in memory."""
     vectors = arguments["vectors_config"]
     params = vectors.values() if isinstance(vectors, Mapping) else [vectors]
+    multivectors = [param for param in params if getattr(param, "multivector_config", None)]
     settings = ("datatype", "quantization_config", "on_disk")
-    ignored = [name for name in settings if any(getattr(param, name, None) for param in params)]
+    ignored = [name for name in settings if any(getattr(param, name, None) for param in multivectors)]
     if ignored:
         warnings.warn(
             f"qdrant-client's local mode stores vectors as they are: {', '.join(ignored)} has no effect here",

@@ -31,7 +31,8 @@ class EdgeClient(EdgeCollections):
 
     A collection is opened when first used, and stays open and locked until `close`: nobody else can open it meanwhile,
     not even another client of this process. A client may be shared between threads, but the engine holds Python's
-    global interpreter lock during every call: threads take turns, and an event loop stands still.
+    global interpreter lock during every call: threads take turns, and an event loop waits for its own turn: where many
+    tasks search at once, ``sys.setswitchinterval(0.001)`` makes that five times shorter (tests/benchmarks/serving.py).
 
     A write is carried out when its method returns, whatever `wait` says, and survives the death of the process from
     then on. As on a server it is on the disk itself, and survives a power failure, some seconds later: every 5 s while
