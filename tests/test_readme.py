@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from colbert_qdrant import errors
 from colbert_qdrant.embedding import registry
 
 ROOT = Path(__file__).absolute().parents[1]
@@ -102,6 +103,26 @@ def test_files_that_are_named_exist(page: str) -> None:
     named = re.findall(r"\b(?:core|examples|integrations|tests)/[\w/.]*\w", PAGES[page])
 
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_figures_are_those_of_the_results() -> None:
+    number = r"\d[\d,.]*(?:e-\d+)?[x%]?(?!\w)"
+    results = (ROOT / "tests/benchmarks/RESULTS.md").read_text(encoding="utf-8")
+    parts = re.split(r"^<!-- (\w+) -->$", results, flags=re.MULTILINE)
+    printed = {name: set(re.findall(number, text)) for name, text in zip(parts[1::2], parts[2::2], strict=True)}
+    [measured] = re.findall(r"^## Measured\n(.*?)^## ", PAGES["README.md"], re.DOTALL | re.MULTILINE)
+    rows = re.findall(r"^\|(?P<what>.+)\|(?P<figures>.+)\|.*`(?P<benchmark>\w+)`.*\|$", measured, re.MULTILINE)
+
+    unknown = [(name, set(re.findall(number, figures)) - printed[name]) for _, figures, name in rows]
+
+    assert rows
+    assert [(name, figures) for name, figures in unknown if figures] == []
+
+
+def test_every_error_is_explained() -> None:
+    raised = [name for name, kind in vars(errors).items() if isinstance(kind, type)]
+
+    assert [name for name in raised if f"`{name}`" not in PAGES["README.md"]] == []
 
 
 def test_extras_that_are_named_exist() -> None:

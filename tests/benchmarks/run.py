@@ -1,5 +1,7 @@
 """Run every benchmark and write what they print to RESULTS.md, with the machine, the versions and the date.
 
+What a benchmark can write as JSON goes to the folder ``results``, for ``plots.py``.
+
     python tests/benchmarks/run.py              # all of them: an hour or so on two cores
     python tests/benchmarks/run.py pooling maxsim
 
@@ -18,6 +20,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "RESULTS.md"
+FIGURES = HERE / "results"
 
 BENCHMARKS = {
     "encode_vs_fastembed": "Encoding, beside FastEmbed on the same ONNX file",
@@ -45,17 +48,26 @@ def main() -> None:
     if unknown:
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
 
-    sections = earlier_sections()
+    sections, failed = earlier_sections(), []
+    FIGURES.mkdir(exist_ok=True)
     for name in options.names or BENCHMARKS:
         print(f"{name} ...", file=sys.stderr, flush=True)
-        sections[name] = run(name)
+        try:
+            sections[name] = run(name)
+        except subprocess.CalledProcessError:
+            failed.append(name)
         RESULTS.write_text(page(sections), encoding="utf-8")
+    if failed:
+        sys.exit(f"Failed: {', '.join(failed)}")
 
 
 def run(name: str) -> str:
     """Run one benchmark; returns what it printed, under a line that says when and on what."""
     load = f"{os.getloadavg()[0]:.1f}"
-    command = [sys.executable, str(HERE / f"{name}.py")]
+    script = HERE / f"{name}.py"
+    command = [sys.executable, "-W", "ignore", str(script)]
+    if '"--json"' in script.read_text(encoding="utf-8"):
+        command += ["--json", str(FIGURES / f"{name}.json")]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return f"{datetime.date.today()}, {machine()}, load {load} at the start; {versions()}\n\n{done.stdout.strip()}\n"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -350,3 +351,16 @@ def test_an_api_key_is_in_no_representation(words: WordEmbedder) -> None:
     from colbert_qdrant.collection.engines import Place
 
     assert "s3cret" not in repr(Place(url="http://localhost:6333", api_key="s3cret"))
+
+
+def test_local_mode_that_grows_names_the_embedded_engine_once(
+    words: WordEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("colbert_qdrant.collection.engines.client.LOCAL_MODE_DOCUMENTS", 2)
+    collection = MultivectorCollection("growing", words, client=QdrantClient(":memory:"))
+
+    with pytest.warns(UserWarning, match="path= opens the embedded engine"):
+        collection.add(["one", "two", "three"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        collection.add(["four"])

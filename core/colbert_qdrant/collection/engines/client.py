@@ -31,6 +31,9 @@ _IN_PROCESS = Wire(bytes_per_float=8, request_bytes=64 * 2**20)
 # A time-out of Qdrant's own is 408: https://github.com/qdrant/qdrant/blob/master/src/actix/helpers.rs
 _PASSING = (408, 429)
 
+LOCAL_MODE_DOCUMENTS = 5_000
+"""More than that take local mode about a quarter of a second a search (tests/benchmarks/embedded_engine.py)."""
+
 _local_locks: weakref.WeakKeyDictionary[object, threading.RLock] = weakref.WeakKeyDictionary()
 _making_a_lock = threading.Lock()
 
@@ -52,6 +55,7 @@ class ClientEngine:
         self.is_local = is_local(client)
         self.wire = _wire(client)
         self._turn: AbstractContextManager[Any] = _lock_of(client) if self.is_local else nullcontext()
+        self._watches_growth = self.is_local
 
     def call(self, method: str, arguments: Mapping[str, Any]) -> Any:
         """Carry out one call; the client's exceptions come out as ours."""
@@ -61,13 +65,27 @@ class ClientEngine:
         operation: Callable[..., Any] = getattr(self.client, method)
         try:
             with self._turn:
-                return operation(**ready)
+                answer = operation(**ready)
         except Exception as error:
             raise translated(error, method, arguments) from _cause(error)
+        if method == "upsert" and self._watches_growth:
+            self._warn_of_growth(arguments["collection_name"])
+        return answer
 
     def close(self) -> None:
         """Close the client."""
         self.client.close()
+
+    def _warn_of_growth(self, name: str) -> None:
+        with self._turn:
+            documents = self.client.count(name).count
+        if documents > LOCAL_MODE_DOCUMENTS:
+            self._watches_growth = False
+            warnings.warn(
+                f"{name!r} holds {documents:,} documents in qdrant-client's local mode, which goes through all of them "
+                "in Python for each search: path= opens the embedded engine, many times as fast, url= a server",
+                stacklevel=2,
+            )
 
 
 class AsyncClientEngine:
