@@ -106,7 +106,7 @@ def test_files_that_are_named_exist(page: str) -> None:
 
 
 def test_figures_are_those_of_the_results() -> None:
-    number = r"\d[\d,.]*(?:e-\d+)?[x%]?(?!\w)"
+    number = r"\d+(?:[,.]\d+)*(?:e-\d+)?[x%]?(?!\w)"
     results = (ROOT / "tests/benchmarks/RESULTS.md").read_text(encoding="utf-8")
     parts = re.split(r"^<!-- (\w+) -->$", results, flags=re.MULTILINE)
     printed = {name: set(re.findall(number, text)) for name, text in zip(parts[1::2], parts[2::2], strict=True)}

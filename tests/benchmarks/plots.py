@@ -20,7 +20,8 @@ from matplotlib.figure import Figure
 
 HERE = Path(__file__).absolute().parent
 RESULTS, PLOTS = HERE / "results", HERE / "plots"
-OURS, PEER, OTHERS = "#d6336c", "#868e96", ("#1971c2", "#2f9e44", "#f08c00", "#7048e8", "#0c8599", "#5f3dc4")
+OURS, PEER = "#d6336c", "#868e96"
+OTHERS = ("#1971c2", "#2f9e44", "#f08c00", "#7048e8", "#0c8599", "#c92a2a", "#495057", "#94d82d")
 
 Row = Mapping[str, Any]
 
@@ -70,11 +71,11 @@ def size(rows: Iterable[Row]) -> Figure:
 
 def size_of_set(axes: Axes, rows: Iterable[Row]) -> None:
     exact = [row for row in rows if row["name"] == "exact MaxSim"]
-    for row, color in zip(exact, (OURS, *OTHERS), strict=False):
-        axes.plot(row["memory"] / 1024, row["ndcg"], "o", color=color, markersize=8)
-        axes.annotate(
-            row["vectors"], (row["memory"] / 1024, row["ndcg"]), (6, 6), textcoords="offset points", fontsize=9
-        )
+    for place, (row, color) in enumerate(zip(exact, (OURS, *OTHERS), strict=False)):
+        at = row["memory"] / 1024, row["ndcg"]
+        axes.plot(*at, "o", color=color, markersize=8)
+        axes.annotate(row["vectors"], at, (7, (6, -13)[place % 2]), textcoords="offset points", fontsize=9)
+    axes.margins(y=0.15)
     axes.set_xlim(0, 1.35 * axes.get_xlim()[1])
     axes.set_xlabel("KiB of token vectors a document")
 
@@ -87,7 +88,7 @@ def latency(rows: Iterable[Row]) -> Figure:
 def latency_of_set(axes: Axes, rows: Iterable[Row]) -> None:
     whole = [row for row in rows if row["vectors"] == "float32"]
     names = list(dict.fromkeys(row["name"] for row in whole))
-    colors = dict(zip([name for name in names if name != "exact MaxSim"], OTHERS * 2, strict=False))
+    colors = dict(zip([name for name in names if name != "exact MaxSim"], OTHERS, strict=False))
     for name in names:
         own = sorted((row for row in whole if row["name"] == name), key=lambda row: row["candidates"] or 0)
         is_exact, is_alone = name == "exact MaxSim", name.endswith("alone")
@@ -95,8 +96,10 @@ def latency_of_set(axes: Axes, rows: Iterable[Row]) -> None:
         color = OURS if is_exact else colors[name]
         points = [row["search"] for row in own], [row["ndcg"] for row in own]
         axes.plot(*points, mark, color=color, markersize=13 if is_exact else 5, label=name)
-    axes.set_xlabel("ms a search, query encoded (50, 100, 200 candidates)")
-    axes.legend(fontsize=7, frameon=False)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel("ms a search, the query encoded; 50, 100, 200 candidates")
+    axes.legend(fontsize=7, frameon=False, loc="lower right")
 
 
 def panels(rows: Iterable[Row], draw: Any) -> Figure:

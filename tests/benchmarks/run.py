@@ -1,9 +1,11 @@
 """Run every benchmark and write what they print to RESULTS.md, with the machine, the versions and the date.
 
-What a benchmark can write as JSON goes to the folder ``results``, for ``plots.py``.
+What a benchmark can write as JSON goes to the folder ``results``, and `plots.py` makes pictures of it, where matplotlib
+is installed (the extra ``bench``).
 
     python tests/benchmarks/run.py              # all of them: an hour or so on two cores
     python tests/benchmarks/run.py pooling maxsim
+    python tests/benchmarks/run.py --page       # none: the page and the pictures anew
 
 Benchmarks that are not named keep what they printed last. Peers are installed into environments of their own.
 """
@@ -16,6 +18,7 @@ import re
 import subprocess
 import sys
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -37,12 +40,18 @@ BENCHMARKS = {
     "langchain_overhead": "What the LangChain store adds to the core's search",
     "llama_index_colbert_rerank": "Reranking, beside llama-index-postprocessor-colbert-rerank",
 }
+PICTURES = {
+    "encoding": "CPU seconds of encoding, beside FastEmbed",
+    "latency": "nDCG@10 against the time of a search, by first stage",
+    "size": "nDCG@10 against bytes a document",
+}
 PACKAGES = ("colbert-qdrant", "onnxruntime", "tokenizers", "numpy", "qdrant-client", "qdrant-edge-py")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(BENCHMARKS)}")
+    parser.add_argument("--page", action="store_true", help="run nothing, write the page and the pictures anew")
     options = parser.parse_args()
     unknown = set(options.names) - set(BENCHMARKS)
     if unknown:
@@ -50,13 +59,16 @@ def main() -> None:
 
     sections, failed = earlier_sections(), []
     FIGURES.mkdir(exist_ok=True)
-    for name in options.names or BENCHMARKS:
+    for name in () if options.page else options.names or BENCHMARKS:
         print(f"{name} ...", file=sys.stderr, flush=True)
         try:
             sections[name] = run(name)
         except subprocess.CalledProcessError:
             failed.append(name)
         RESULTS.write_text(page(sections), encoding="utf-8")
+    RESULTS.write_text(page(sections), encoding="utf-8")
+    if find_spec("matplotlib"):
+        subprocess.run([sys.executable, str(HERE / "plots.py")], check=True)
     if failed:
         sys.exit(f"Failed: {', '.join(failed)}")
 
@@ -100,7 +112,8 @@ def page(sections: dict[str, str]) -> str:
     known = [(name, title) for name, title in BENCHMARKS.items() if name in sections]
     body = "\n".join(f"## {title}\n<!-- {name} -->\n\n{sections[name].strip()}\n" for name, title in known)
     intro = "Printed by `python tests/benchmarks/run.py`. The machines are shared: ratios count, single times do not."
-    return f"# Results\n\n{intro}\n\n{body}"
+    pictures = "\n\n".join(f"![{about}](plots/{name}.svg)" for name, about in PICTURES.items())
+    return f"# Results\n\n{intro}\n\n{pictures}\n\n{body}"
 
 
 if __name__ == "__main__":
