@@ -319,6 +319,16 @@ def test_muvera_candidates_are_found_by_signs_and_left_for_maxsim_to_order() -> 
     assert branch.params == models.SearchParams(exact=True, quantization=models.QuantizationSearchParams(rescore=False))
 
 
+def test_a_server_too_old_for_muveras_queries_is_told_of(words: WordEmbedder) -> None:
+    class OldServer(QdrantClient):
+        def create_collection(self, collection_name: str, **arguments: Any) -> bool:
+            arguments["vectors_config"]["muvera"].quantization_config.binary.query_encoding = None
+            return super().create_collection(collection_name, **arguments)
+
+    with pytest.warns(UserWarning, match=r"'muvera' will be poor.*Qdrant 1\.15"):
+        MultivectorCollection("old", words, client=OldServer(":memory:"), stages=[muvera()])
+
+
 def test_search_finds_the_same_after_its_indexes_are_built(make_collection: Make) -> None:
     collection = make_collection(stages=[muvera()])
     collection.add(TEXTS, ids=IDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -148,6 +149,8 @@ def attach(layout: Layout, info: models.CollectionInfo, settings: Mapping[str, A
             f"collection {layout.name!r} exists and is not what was asked for: {'; '.join(differences)}. "
             "Open it as it was made, or choose another collection name"
         )
+    for stage in stages:
+        _warn_of_signs(stage, by_name.get(stage.name))
     return replace(layout, vector_name=name, stages=tuple(stages))
 
 
@@ -173,6 +176,20 @@ def _stage_differences(
     if made_with is not None and made_with != stage.settings:
         return [f"its first stage {stage.name!r} was made with {made_with}, this is {stage.settings}"]
     return []
+
+
+def _warn_of_signs(stage: Stage, found: models.VectorParams | None) -> None:
+    """Say that a server left out what it did not know: signs of a query find much less than its 8-bit numbers do."""
+    wanted = getattr(stage.params(), "quantization_config", None)
+    stored = getattr(found, "quantization_config", None)
+    if not (isinstance(wanted, models.BinaryQuantization) and isinstance(stored, models.BinaryQuantization)):
+        return
+    if wanted.binary.query_encoding and not stored.binary.query_encoding:
+        warnings.warn(
+            f"the candidates of {stage.name!r} will be poor: this server cuts queries to signs, as it does documents. "
+            "Qdrant 1.15 and newer takes them in 8 bits: update it, and make the collection anew",
+            stacklevel=2,
+        )
 
 
 def _vector_differences(name: str, by_name: Mapping[str, models.VectorParams], dim: int) -> list[str]:
