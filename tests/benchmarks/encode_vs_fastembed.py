@@ -71,11 +71,11 @@ def main() -> None:
     arguments = parser.parse_args()
 
     sys.path.insert(0, str(HERE.parent))
-    from fastembed_env import fastembed_python
+    from environments import FASTEMBED, python_with
     from tiny_models import build_colbert
 
     interpreters = {
-        "fastembed": fastembed_python(arguments.fastembed_env),
+        "fastembed": python_with(arguments.fastembed_env, FASTEMBED),
         "colbert-qdrant": Path(sys.executable),
     }
     with tempfile.TemporaryDirectory() as scratch:

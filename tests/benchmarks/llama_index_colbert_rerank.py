@@ -21,13 +21,11 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import re
 import subprocess
 import sys
 import tempfile
 import time
-import venv
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -59,10 +57,15 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="fail when a claim is missed")
     arguments = parser.parse_args()
 
+    sys.path.insert(0, str(Path(__file__).absolute().parents[1]))
+    from environments import python_with
+
     [judged] = load_each(arguments.data, ["xquad_en"])
     judged, find = judged.sample(arguments.queries), bm25(judged.documents)
     asked = {name: {"text": text, "candidates": find(text)} for name, text in judged.queries.items()}
-    interpreters = dict.fromkeys(SYSTEMS, Path(sys.executable)) | {"peer": peer_python(arguments.peer_env)}
+    interpreters = dict.fromkeys(SYSTEMS, Path(sys.executable)) | {
+        "peer": python_with(arguments.peer_env, *REQUIREMENTS)
+    }
     figures: dict[str, dict[str, float]] = {}
 
     def quality(orders: Iterable[Sequence[str]]) -> float:
@@ -209,17 +212,6 @@ def words(text: str) -> list[str]:
 
 
 # --- processes, and what came of them
-
-
-def peer_python(folder: Path) -> Path:
-    """Return the interpreter of the peer's environment; make it where it is missing."""
-    python = folder.absolute() / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    if not python.exists():
-        venv.create(folder, with_pip=True)
-    for packages in REQUIREMENTS:
-        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, *packages], check=True)
-    return python
 
 
 def child(python: Path, *arguments: object) -> Any:

@@ -15,11 +15,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import time
-import venv
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
@@ -122,13 +120,14 @@ def exact(query: Vectors, documents: list[Vectors]) -> npt.NDArray[np.float64]:
 
 def maxsim_cpu_python(folder: Path) -> Path | None:
     """Return the interpreter of the environment in `folder`, made where missing; None where it can't be."""
-    python = folder.absolute() / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    if not python.exists():
-        venv.create(folder, with_pip=True)
-    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    # The same numpy on both sides: the scores are compared with numpy's.
-    installed = subprocess.run([*pip, MAXSIM_CPU, f"numpy=={np.__version__}"]).returncode == 0
-    return python if installed else None
+    sys.path.insert(0, str(Path(__file__).absolute().parents[1]))
+    from environments import python_with
+
+    try:
+        # The same numpy on both sides: the scores are compared with numpy's.
+        return python_with(folder, [MAXSIM_CPU, f"numpy=={np.__version__}"])
+    except subprocess.CalledProcessError:
+        return None
 
 
 def table(measured: Mapping[str, Mapping[str, Run]]) -> str:

@@ -44,9 +44,10 @@ def main() -> None:
     arguments = parser.parse_args()
 
     sys.path.insert(0, str(HERE.parent))
-    from fastembed_env import fastembed_python
+    from environments import FASTEMBED, python_with
 
-    interpreters = {"fastembed": fastembed_python(arguments.fastembed_env), "colbert-qdrant": Path(sys.executable)}
+    fastembed = python_with(arguments.fastembed_env, FASTEMBED)
+    interpreters = {"fastembed": fastembed, "colbert-qdrant": Path(sys.executable)}
     runs: dict[str, list[dict[str, float]]] = {system: [] for system in SYSTEMS}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

@@ -27,14 +27,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import string
 import subprocess
 import sys
 import tempfile
-import venv
-from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -94,28 +91,22 @@ def main() -> None:
     parser.add_argument("--st-env", type=Path, help="sentence-transformers' environment (default: temporary)")
     arguments = parser.parse_args()
 
+    sys.path.insert(0, str(Path(__file__).absolute().parents[1]))
+    from environments import python_with
+
     shutil.rmtree(CHECKPOINTS, ignore_errors=True)
     with tempfile.TemporaryDirectory() as scratch:
         for library, requirements, folder in (
             ("pylate", PYLATE, arguments.pylate_env),
             ("sentence-transformers", SENTENCE_TRANSFORMERS, arguments.st_env),
         ):
-            python = environment(folder or Path(scratch) / library, requirements)
+            python = python_with(folder or Path(scratch) / library, requirements)
             subprocess.run([python, __file__, library, scratch], check=True)
     for folder in sorted(CHECKPOINTS.iterdir()):
         if not folder.name.startswith("stanford"):  # there, the projection lies among the encoder's weights
             (folder / "model.safetensors").unlink(missing_ok=True)
         (folder / "README.md").unlink(missing_ok=True)
         print(f"{folder.name}: {sum(file.stat().st_size for file in folder.rglob('*') if file.is_file()):,} bytes")
-
-
-def environment(folder: Path, requirements: Sequence[str]) -> Path:
-    """Return the interpreter of the environment in `folder`, with `requirements` in it."""
-    python = folder.absolute() / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    if not python.exists():
-        venv.create(folder, with_pip=True)
-    subprocess.run([python, "-m", "pip", "install", "--quiet", *requirements], check=True)
-    return python
 
 
 def record_pylate(scratch: Path) -> None:

@@ -86,12 +86,12 @@ def main() -> None:
     arguments = parser.parse_args()
 
     sys.path.insert(0, str(HERE.parent))
-    from fastembed_env import fastembed_python
+    from environments import FASTEMBED, python_with
     from tiny_models import build_colbert, weights_sha256
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = build_colbert(Path(scratch) / "model")
-        python = fastembed_python(arguments.env or Path(scratch) / "env")
+        python = python_with(arguments.env or Path(scratch) / "env", FASTEMBED)
         subprocess.run([python, __file__, "record", folder, weights_sha256(folder)], check=True)
     print(f"{GOLDEN}: {GOLDEN.stat().st_size:,} bytes")
 

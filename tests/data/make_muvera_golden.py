@@ -36,10 +36,10 @@ def main() -> None:
     arguments = parser.parse_args()
 
     sys.path.insert(0, str(HERE.parent))
-    from fastembed_env import fastembed_python
+    from environments import FASTEMBED, python_with
 
     with tempfile.TemporaryDirectory() as scratch:
-        python = fastembed_python(arguments.env or Path(scratch) / "env")
+        python = python_with(arguments.env or Path(scratch) / "env", FASTEMBED)
         subprocess.run([python, __file__, "record"], check=True)
     print(f"{GOLDEN}: {GOLDEN.stat().st_size:,} bytes")
 

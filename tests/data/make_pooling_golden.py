@@ -16,7 +16,6 @@ import argparse
 import subprocess
 import sys
 import tempfile
-import venv
 from collections.abc import Iterator
 from importlib.metadata import version
 from itertools import product
@@ -36,12 +35,15 @@ def main() -> None:
     parser.add_argument("--env", type=Path, help="holds one environment a system, each made if missing")
     arguments = parser.parse_args()
 
+    sys.path.insert(0, str(Path(__file__).absolute().parents[1]))
+    from environments import python_with
+
     golden = documents()
     with tempfile.TemporaryDirectory() as scratch:
         inputs = Path(scratch) / "documents.npz"
         np.savez(inputs, **golden)
         for system, requirement in SYSTEMS.items():
-            python = interpreter((arguments.env or Path(scratch)) / system, requirement)
+            python = python_with((arguments.env or Path(scratch)) / system, [requirement])
             outputs = Path(scratch) / f"{system}.npz"
             subprocess.run([python, __file__, "record", system, inputs, outputs], check=True)
             with np.load(outputs) as arrays:
@@ -63,14 +65,6 @@ def documents() -> dict[str, npt.NDArray[np.float32]]:
 
 def unit(vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-
-
-def interpreter(folder: Path, requirement: str) -> Path:
-    python = folder.absolute() / "bin/python"
-    if not python.exists():
-        venv.create(folder, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", requirement], check=True)
-    return python
 
 
 def cases(system: str, names: list[str]) -> Iterator[tuple[str, float, int]]:
