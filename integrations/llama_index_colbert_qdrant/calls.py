@@ -9,6 +9,7 @@ from typing import Any
 from llama_index.core.vector_stores.types import MetadataFilters, VectorStoreQuery, VectorStoreQueryMode
 from qdrant_client import models
 
+from colbert_qdrant.collection.operations import has_id
 from colbert_qdrant.collection.points import id_text, point_id
 from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.errors import InvalidInput, UnsupportedByEngine
@@ -114,7 +115,7 @@ class Calls:
 
 def nodes_with(node_ids: Iterable[str]) -> models.Filter:
     """Select nodes by their ids."""
-    return models.Filter(must=[models.HasIdCondition(has_id=[point_id(node_id) for node_id in node_ids])])
+    return has_id(point_id(node_id) for node_id in node_ids)
 
 
 def nodes_of(doc_ids: Iterable[str]) -> models.Filter:

@@ -281,7 +281,7 @@ def table(rows: Sequence[Row]) -> str:
         lines.append(
             f"| {row.vectors} | {row.name} | {row.candidates or ''} | {row.ndcg:.4f} | {row.ndcg / exact:.1%} | "
             f"{row.recall:.3f}{possible} | {row.search:.1f} | {row.cpu:.1f} | {row.with_encoding:.1f} | "
-            f"{row.memory:,} | {row.disk:,} |"
+            f"{row.memory:,.0f} | {row.disk:,.0f} |"
         )
     return "\n".join(lines)
 

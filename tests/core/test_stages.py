@@ -10,6 +10,8 @@ import pytest
 from qdrant_client import QdrantClient, models
 
 from colbert_qdrant import Bm25, Dense, MultivectorCollection, Muvera
+from colbert_qdrant.collection import operations
+from colbert_qdrant.collection.operations import SearchOptions
 from colbert_qdrant.collection.stages import MuveraStage, as_stages, plan_prefetch
 from colbert_qdrant.collection.storage import Storage
 from colbert_qdrant.errors import CollectionMismatch, InvalidInput, UnsupportedByEngine
@@ -261,6 +263,34 @@ def test_quantised_candidates_are_rescored(make_collection: Make, quantization: 
     [hit] = collection.search("red violin", limit=1)
     assert hit.text == "red violin number 4"
     assert hit.score == pytest.approx(2, abs=1e-3)
+
+
+def test_whoever_searches_a_quantised_collection_has_it_rescored(words: WordEmbedder) -> None:
+    client = QdrantClient(":memory:")
+    with pytest.warns(UserWarning, match="quantization_config has no effect here"):
+        made = MultivectorCollection("q", words, client=client, storage=Storage(quantization="int8", oversampling=4))
+    reopened = MultivectorCollection("q", words, client=client)
+    [query] = words.query_embed("red violin")
+
+    one = next(operations.search(made.layout, query, SearchOptions()))
+    batch = next(operations.search_batch(made.layout, [query], SearchOptions()))
+    later = next(operations.search(reopened.layout, query, SearchOptions()))
+
+    assert one.arguments["search_params"].quantization == rescoring(4)
+    assert batch.arguments["requests"][0].params.quantization == rescoring(4)
+    assert later.arguments["search_params"].quantization == rescoring(2)
+
+
+def test_what_the_caller_says_of_quantisation_holds_for_stages_too(words: WordEmbedder) -> None:
+    said = models.SearchParams(quantization=models.QuantizationSearchParams(ignore=True))
+
+    [branch] = plan_prefetch([(MuveraStage(muvera()), [0.0])], candidates=7, fusion="rrf", filter=None, params=said)
+
+    assert branch.params == said
+
+
+def rescoring(oversampling: float) -> models.QuantizationSearchParams:
+    return models.QuantizationSearchParams(rescore=True, oversampling=oversampling)
 
 
 def test_the_embedded_engine_refuses_shards(words: WordEmbedder, tmp_path: Any) -> None:

@@ -176,7 +176,7 @@ class AsyncMultivectorCollection:
             offset=offset,
             score_threshold=score_threshold,
             with_vectors=with_vectors,
-            search_params=self.storage.search_params(search_params),
+            search_params=search_params,
             mmr=mmr,
             consistency=consistency,
             candidates=candidates,
@@ -241,7 +241,7 @@ class AsyncMultivectorCollection:
     async def close(self) -> None:
         """Close the connection, unless it is the caller's own."""
         if self._of is not None:
-            self._of.forget(self)
+            self._of._forget(self)
         if self._owns_engine:
             await self.engine.close()
 

@@ -120,7 +120,7 @@ def open_collection(
             if not (yield Call("collection_exists", name)):
                 raise
     info = yield Call("get_collection", name)
-    return schema.attach(layout, info, settings, restore=restore)
+    return schema.attach(layout, info, settings, storage, restore=restore)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -433,7 +433,7 @@ def _requests(layout: Layout, queries: Sequence[Query], options: SearchOptions) 
             or None,
             using=layout.using,
             filter=options.filter,
-            params=options.search_params,
+            params=_rescored(layout, options.search_params),
             limit=options.limit,
             offset=options.offset or None,
             score_threshold=options.score_threshold,
@@ -442,6 +442,14 @@ def _requests(layout: Layout, queries: Sequence[Query], options: SearchOptions) 
         )
         for vectors, stage_vectors in zip(encoded, staged, strict=True)
     ]
+
+
+def _rescored(layout: Layout, asked: models.SearchParams | None) -> models.SearchParams | None:
+    """Return the caller's parameters, with rescoring where the vectors are quantised and nothing else is said."""
+    if layout.oversampling is None or (asked is not None and asked.quantization is not None):
+        return asked
+    rescoring = models.QuantizationSearchParams(rescore=True, oversampling=layout.oversampling)
+    return (asked or models.SearchParams()).model_copy(update={"quantization": rescoring})
 
 
 def _with_vectors(layout: Layout, wanted: bool) -> bool | list[str]:

@@ -37,6 +37,8 @@ class Layout:
         Length of a token vector.
     stages
         What finds the candidates; empty: MaxSim answers over all documents.
+    oversampling
+        How many times the wanted number is rescored by the originals, where the token vectors are quantised.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Layout:
     metadata_key: str
     dim: int
     stages: tuple[Stage, ...] = ()
+    oversampling: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse names that would make the payload ambiguous."""
@@ -105,7 +108,9 @@ def making(layout: Layout, settings: Mapping[str, Any]) -> dict[str, Any]:
     return {**settings, "stages": stages} if stages else dict(settings)
 
 
-def attach(layout: Layout, info: models.CollectionInfo, settings: Mapping[str, Any], *, restore: bool) -> Layout:
+def attach(
+    layout: Layout, info: models.CollectionInfo, settings: Mapping[str, Any], storage: Storage, *, restore: bool
+) -> Layout:
     """Return the layout of a collection that exists, if it fits.
 
     A collection whose only vector is unnamed, as in Qdrant's ColBERT tutorial, fits as well as one of our own.
@@ -118,6 +123,8 @@ def attach(layout: Layout, info: models.CollectionInfo, settings: Mapping[str, A
         What is there.
     settings
         What the vectors would be made with.
+    storage
+        How far to oversample, should the token vectors be quantised.
     restore
         Take the first stages that the collection remembers instead of those of `layout`.
 
@@ -151,7 +158,9 @@ def attach(layout: Layout, info: models.CollectionInfo, settings: Mapping[str, A
         )
     for stage in stages:
         _warn_of_signs(stage, by_name.get(stage.name))
-    return replace(layout, vector_name=name, stages=tuple(stages))
+    is_quantized = by_name[name].quantization_config or info.config.quantization_config
+    oversampling = storage.oversampling if is_quantized else None
+    return replace(layout, vector_name=name, stages=tuple(stages), oversampling=oversampling)
 
 
 def remembered(info: models.CollectionInfo) -> dict[str, Any]:

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from qdrant_client import models
 
+from colbert_qdrant.collection.storage import StoredBytes, stored_bytes
 from colbert_qdrant.embedding.muvera import Muvera
 from colbert_qdrant.errors import InvalidInput, MissingExtra
 from colbert_qdrant.types import Multivector
@@ -290,29 +291,20 @@ def plan_prefetch(
 
 
 def _of_stage(stage: Stage, params: models.SearchParams | None) -> models.SearchParams | None:
-    """Say that the candidates of a quantised stage are not to be rescored by its originals: MaxSim does that."""
-    if getattr(stage.params(), "quantization_config", None) is None:
+    """Say, unless the caller said else, that a quantised stage is not to rescore by its originals: MaxSim does that."""
+    if getattr(stage.params(), "quantization_config", None) is None or (params is not None and params.quantization):
         return params
     as_found = models.QuantizationSearchParams(rescore=False)
     return (params or models.SearchParams()).model_copy(update={"quantization": as_found})
 
 
-class StageBytes(NamedTuple):
-    """What a stage's vector of one document takes."""
-
-    memory: int
-    disk: int
-
-
-def stage_bytes(stage: Stage, texts: Sequence[str]) -> StageBytes:
+def stage_bytes(stage: Stage, texts: Sequence[str]) -> StoredBytes:
     """Estimate what a stage's vector of one document takes: a sparse one 8 bytes a word."""
     params = stage.params()
-    if isinstance(params, models.SparseVectorParams):
-        words = 8 * sum(len(set(text.split())) for text in texts) // len(texts)
-        return StageBytes(words, words)
-    originals = params.size * (2 if params.datatype == models.Datatype.FLOAT16 else 4)
-    signs = 0 if params.quantization_config is None else params.size // 8
-    return StageBytes(signs + (0 if params.on_disk else originals), signs + originals)
+    if isinstance(params, models.VectorParams):
+        return stored_bytes(params.size, params)
+    words = 8 * sum(len(set(text.split())) for text in texts) // len(texts)
+    return StoredBytes(words, words)
 
 
 def as_stages(stages: Iterable[object]) -> tuple[Stage, ...]:

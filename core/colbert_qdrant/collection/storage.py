@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from qdrant_client import models
 
@@ -13,7 +13,7 @@ from colbert_qdrant.errors import InvalidInput
 Datatype: TypeAlias = Literal["float32", "float16", "uint8", "turbo8", "turbo4"]
 Quantization: TypeAlias = Literal["int8", "binary", "product", "turbo"]
 
-_BYTES_PER_NUMBER: dict[Datatype, float] = {"float32": 4, "float16": 2, "uint8": 1, "turbo8": 1, "turbo4": 0.5}
+_BYTES_PER_NUMBER: dict[str, float] = {"float32": 4, "float16": 2, "uint8": 1, "turbo8": 1, "turbo4": 0.5}
 _QUANTIZED_BYTES_PER_NUMBER: dict[Quantization, float] = {"int8": 1, "binary": 1 / 8, "product": 1 / 4, "turbo": 0.5}
 
 
@@ -46,7 +46,7 @@ class Storage:
     quantization
         A smaller copy to search in; found candidates are rescored by the originals.
     oversampling
-        How many times the wanted number of candidates is rescored, where `quantization` is set.
+        How many times the wanted number of candidates is rescored, where the collection is quantised.
     on_disk
         Keep token vectors on disk, mapped: less memory, slower.
     on_disk_payload
@@ -87,7 +87,7 @@ class Storage:
         if self.on_disk:
             options["on_disk"] = True
         if self.quantization is not None:
-            options["quantization_config"] = _quantization_config(self.quantization)
+            options["quantization_config"] = _CONFIGS[self.quantization]
         return options
 
     @property
@@ -101,13 +101,6 @@ class Storage:
             "write_consistency_factor": self.write_consistency_factor,
         }
         return {name: value for name, value in options.items() if value is not None}
-
-    def search_params(self, asked: models.SearchParams | None) -> models.SearchParams | None:
-        """Return the caller's parameters, with rescoring where the vectors are quantised and nothing else is said."""
-        if self.quantization is None or (asked is not None and asked.quantization is not None):
-            return asked
-        rescoring = models.QuantizationSearchParams(rescore=True, oversampling=self.oversampling)
-        return (asked or models.SearchParams()).model_copy(update={"quantization": rescoring})
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +130,30 @@ class Footprint:
         )
 
 
+class StoredBytes(NamedTuple):
+    """What a vector takes of a document."""
+
+    memory: float
+    disk: float
+
+
+def stored_bytes(numbers: float, params: models.VectorParams) -> StoredBytes:
+    """Return what so many numbers take, stored like this."""
+    quantized = params.quantization_config
+    kinds = [kind for kind, config in _CONFIGS.items() if isinstance(quantized, type(config))]
+    copies = sum(numbers * _QUANTIZED_BYTES_PER_NUMBER[kind] for kind in kinds)
+    originals = numbers * _BYTES_PER_NUMBER[params.datatype.value if params.datatype else "float32"]
+    return StoredBytes(copies + (0 if params.on_disk else originals), copies + originals)
+
+
 def footprint(
-    storage: Storage, *, documents: int, tokens: float, dim: int, stages: Sequence[tuple[int, int]], text: float
+    storage: Storage,
+    *,
+    documents: int,
+    tokens: float,
+    dim: int,
+    stages: Sequence[StoredBytes],
+    text: float,
 ) -> Footprint:
     """Estimate what documents take.
 
@@ -153,29 +168,25 @@ def footprint(
     dim
         Length of a token vector.
     stages
-        Bytes of each first stage's vector a document: in memory, and on disk.
+        What each first stage's vector takes.
     text
         Bytes of payload a document, on average.
     """
-    numbers = tokens * dim
-    originals = numbers * _BYTES_PER_NUMBER[storage.datatype]
-    copies = numbers * _QUANTIZED_BYTES_PER_NUMBER[storage.quantization] if storage.quantization else 0.0
-    of_stages = sum(memory for memory, _ in stages), sum(disk for _, disk in stages)
-    in_memory = copies + of_stages[0] + (0 if storage.on_disk else originals) + (0 if storage.on_disk_payload else text)
-    total = originals + copies + of_stages[1] + text
+    params = models.VectorParams(size=dim, distance=models.Distance.COSINE, **storage.vector_options)
+    vectors = [stored_bytes(tokens * dim, params), *stages]
+    memory = sum(each.memory for each in vectors) + (0 if storage.on_disk_payload else text)
+    disk = sum(each.disk for each in vectors) + text
     stored = documents * (storage.replication_factor or 1)
-    return Footprint(documents, round(total), round(in_memory * stored), round(total * stored))
+    return Footprint(documents, round(disk), round(memory * stored), round(disk * stored))
 
 
-def _quantization_config(kind: Quantization) -> models.QuantizationConfig:
-    match kind:
-        case "int8":
-            scalar = models.ScalarQuantizationConfig(type=models.ScalarType.INT8, always_ram=True)
-            return models.ScalarQuantization(scalar=scalar)
-        case "binary":
-            return models.BinaryQuantization(binary=models.BinaryQuantizationConfig(always_ram=True))
-        case "product":
-            product = models.ProductQuantizationConfig(compression=models.CompressionRatio.X16, always_ram=True)
-            return models.ProductQuantization(product=product)
-        case "turbo":
-            return models.TurboQuantization(turbo=models.TurboQuantQuantizationConfig(always_ram=True))
+_CONFIGS: dict[Quantization, models.QuantizationConfig] = {
+    "int8": models.ScalarQuantization(
+        scalar=models.ScalarQuantizationConfig(type=models.ScalarType.INT8, always_ram=True)
+    ),
+    "binary": models.BinaryQuantization(binary=models.BinaryQuantizationConfig(always_ram=True)),
+    "product": models.ProductQuantization(
+        product=models.ProductQuantizationConfig(compression=models.CompressionRatio.X16, always_ram=True)
+    ),
+    "turbo": models.TurboQuantization(turbo=models.TurboQuantQuantizationConfig(always_ram=True)),
+}

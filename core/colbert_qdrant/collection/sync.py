@@ -237,7 +237,7 @@ class MultivectorCollection:
             offset=offset,
             score_threshold=score_threshold,
             with_vectors=with_vectors,
-            search_params=self.storage.search_params(search_params),
+            search_params=search_params,
             mmr=mmr,
             consistency=consistency,
             candidates=candidates,
@@ -336,7 +336,7 @@ class MultivectorCollection:
                 self._faces[loop] = AsyncMultivectorCollection.of(self)
             return self._faces[loop]
 
-    def forget(self, face: AsyncMultivectorCollection) -> None:
+    def _forget(self, face: AsyncMultivectorCollection) -> None:
         """Let go of a face that was closed."""
         with self._making_a_face:
             self._faces = {loop: other for loop, other in self._faces.items() if other is not face}

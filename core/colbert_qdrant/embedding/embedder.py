@@ -393,9 +393,7 @@ class ColbertEmbedder:
 
     @once
     def _query_encoder(self) -> Encoder:
-        # On a processor a lone query is fastest spread over all cores, in a session of its own.
-        wide = self._hardware.threads > 1 and not self._hardware.is_accelerated
-        return self._load(wide=True) if wide else self._document_encoder
+        return self._load(wide=True) if self._hardware.widens_queries else self._document_encoder
 
     def _load(self, *, wide: bool) -> Encoder:
         return Encoder(

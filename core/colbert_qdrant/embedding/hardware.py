@@ -47,6 +47,11 @@ class Hardware:
         return _name(self.providers_by_device[0][0]) != CPU
 
     @property
+    def widens_queries(self) -> bool:
+        """Whether a lone query is fastest spread over all cores, in a session of its own."""
+        return self.threads > 1 and not self.is_accelerated
+
+    @property
     def token_budget(self) -> int:
         """Tokens in one run of the graph, padding included."""
         return ACCELERATOR_TOKEN_BUDGET if self.is_accelerated else CPU_TOKEN_BUDGET
