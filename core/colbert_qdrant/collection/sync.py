@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, assert_never
 
@@ -398,9 +398,6 @@ class MultivectorCollection:
             case Start(work):
                 return self._encoding.submit(work, self.embedder)
             case Finish(job):
-                # A signal that comes just before the main thread blocks is not seen until it runs again: look up.
-                while not job.done():
-                    wait([job], timeout=0.2)
                 return job.result()
             case Pause(seconds):
                 time.sleep(seconds)
