@@ -30,6 +30,7 @@ BENCHMARKS = {
     "memory": "Memory while encoding and adding",
     "pooling": "Fewer vectors: what token pooling and half precision cost",
     "first_stages": "First stages: quality, latency and size",
+    "muvera_signs": "What MUVERA's candidates lose by signs",
     "embedded_engine": "The embedded engine, beside qdrant-client's local mode",
     "search_overhead": "What a collection adds to the engine's own search",
     "ingest": "Adding documents: time outside of the model",
@@ -37,6 +38,7 @@ BENCHMARKS = {
     "faults": "Adding through a server that fails one request in five",
     "maxsim": "MaxSim, beside a loop and maxsim-cpu",
     "muvera_vs_fastembed": "MUVERA, beside FastEmbed",
+    "dynamic_int8": "A dynamically quantised graph, alone and in batches",
     "langchain_overhead": "What the LangChain store adds to the core's search",
     "llama_index_colbert_rerank": "Reranking, beside llama-index-postprocessor-colbert-rerank",
 }

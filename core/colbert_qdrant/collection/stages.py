@@ -85,10 +85,11 @@ class MuveraStage:
     def params(self) -> models.VectorParams:
         """Return a vector compared by cosine, of which search sees one bit a number.
 
-        Measured on Cranfield with MiniLM tokens, as the share of the exact ten best among the first hundred: 0.967 by
-        cosine, 0.916 by the paper's dot product; 0.963 where a document's numbers are cut to their signs and the
-        query's to 8 bits. With a query of signs too it is 0.682: the zeros of its empty cells would become signs.
-        So 1,280 bytes are held in memory in place of 40,960. The originals wait on disk for Qdrant to index them.
+        Measured on Cranfield (tests/benchmarks/muvera_signs.py), as the share of the exact ten best among the first
+        hundred: 0.967 by cosine, 0.916 by the paper's dot product; 0.963 where a document's numbers are cut to their
+        signs and the query's to 8 bits. With a query of signs too it is 0.682: the zeros of its empty cells would
+        become signs. So 1,280 bytes are held in memory in place of 40,960. The originals wait on disk for Qdrant to
+        index them.
         https://qdrant.tech/documentation/guides/quantization/#asymmetric-quantization
         """
         signs = models.BinaryQuantizationConfig(
