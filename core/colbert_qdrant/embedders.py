@@ -37,3 +37,8 @@ def embedder_settings(embedder: Embedder) -> dict[str, Any]:
         "model": embedder.model_name,
         "dim": embedder_dim(embedder),
     }
+
+
+def same_model(one: str, other: str) -> bool:
+    """Compare names without the owner: a local folder of a hub's model is the same model."""
+    return one.rsplit("/", 1)[-1].lower() == other.rsplit("/", 1)[-1].lower()

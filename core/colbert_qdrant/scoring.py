@@ -68,6 +68,31 @@ def maxsim(query: npt.ArrayLike, documents: Iterable[npt.ArrayLike]) -> npt.NDAr
     return scores
 
 
+def relevance(score: float, query_vectors: int) -> float:
+    """Return MaxSim as a share of what it can be at most: 0 to 1, the mean cosine over the query's vectors.
+
+    Every vector counts that takes part in MaxSim, ``[MASK]`` rows of a query's expansion included; a negative sum is
+    0. So the number is of one scale for questions of all lengths to one model, not from one model to another.
+
+    Parameters
+    ----------
+    score
+        MaxSim over rows of length 1.
+    query_vectors
+        Rows of the query's multivector.
+    """
+    return min(max(score / query_vectors, 0.0), 1.0)
+
+
+def unit_rows(vectors: Multivector) -> Multivector:
+    """Return rows scaled to length 1, as Qdrant's cosine has them; rows that are (or are 0) come as they are."""
+    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+    other = ~np.isclose(lengths, 1.0, rtol=0, atol=1e-3) & (lengths > 0)
+    if not other.any():
+        return vectors
+    return (vectors / np.where(other, lengths, 1)[:, None]).astype(np.float32)
+
+
 def _similarities(document: Multivector, transposed: Multivector, rows: int) -> Multivector:
     if len(document) <= rows:
         return document @ transposed

@@ -228,7 +228,7 @@ def alone(collection: MultivectorCollection, stage: Stage) -> Search:
             vector = bm25_vector(vector, is_query=True)
         request = {"collection_name": collection.name, "query": vector, "using": stage.name, "limit": limit}
         found = collection.engine.call("query_points", request)
-        return [to_hit(point, collection.layout).id for point in found.points]
+        return [to_hit(point, collection.layout, 1).id for point in found.points]
 
     return search
 

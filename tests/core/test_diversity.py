@@ -14,7 +14,7 @@ def hit(name: str, rows: list[int]) -> Hit:
     """Return a hit for `QUERY` whose vectors are these unit vectors."""
     vectors = np.eye(5, dtype=np.float32)[rows]
     score = float((QUERY @ vectors.T).max(axis=1).sum())
-    return Hit(id=name, text=name, metadata={}, payload={}, vectors=vectors, score=score)
+    return Hit(id=name, text=name, metadata={}, payload={}, vectors=vectors, score=score, relevance=0.0)
 
 
 # Relevance, and likeness with the best: 1 and 1, 0.5 and 0.25, 0 and 0.

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from qdrant_client import QdrantClient, models
 
 from colbert_qdrant import ColbertEmbedder, ColbertReranker, MultivectorCollection
 from colbert_qdrant.errors import InvalidInput
@@ -76,3 +77,49 @@ def test_bad_input_is_named(words: Any, arguments: tuple[Any, ...], reason: str)
 
     with pytest.raises(InvalidInput, match=reason):
         ColbertReranker(words).rerank(query, texts, top_n=top_n, ids=ids)
+
+
+def test_another_text_under_a_stored_id_is_encoded(
+    make_collection: Callable[..., MultivectorCollection], words: Any
+) -> None:
+    collection = make_collection()
+    collection.add(["it fell"], ids=["x"])
+    text = "in 1969 the moon lander came down"
+
+    [stored] = ColbertReranker(words, collection=collection).rerank("moon lander", [text], ids=["x"])
+
+    assert stored.score == pytest.approx(ColbertReranker(words).rerank("moon lander", [text])[0].score, abs=1e-3)
+
+
+def test_a_record_encoded_as_another_text_stands_for_that_text(
+    make_collection: Callable[..., MultivectorCollection], words: Any
+) -> None:
+    collection = make_collection()
+    collection.add(["it fell"], ids=["x"], encoded_as=["moon lander"])
+
+    scores = collection.score("moon lander", ["x"], texts=["moon lander"])
+
+    assert scores == pytest.approx({"x": 2}, abs=1e-3)
+    assert collection.score("moon lander", ["x"], texts=["it fell"]) == {}
+
+
+def test_what_was_made_by_hand_stands_for_its_text(words: Any) -> None:
+    client = QdrantClient(":memory:")
+    comparator = models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM)
+    params = models.VectorParams(size=16, distance=models.Distance.COSINE, multivector_config=comparator)
+    client.create_collection("hand", vectors_config=params)
+    [vectors] = words.embed(["rock band"])
+    client.upsert("hand", [models.PointStruct(id=1, vector=vectors.tolist(), payload={"page_content": "rock band"})])
+    collection = MultivectorCollection("hand", words, client=client)
+
+    assert collection.score("rock band", [1], texts=["rock band"]) == pytest.approx({"1": 2}, abs=1e-3)
+    assert collection.score("rock band", [1], texts=["toys"]) == {}
+
+
+def test_a_collection_of_another_model_is_refused(
+    make_collection: Callable[..., MultivectorCollection], words: Any, offline: ColbertEmbedder
+) -> None:
+    with pytest.raises(InvalidInput, match=r"'words'.*'all-MiniLM-L6-v2-int8'"):
+        ColbertReranker(offline, collection=make_collection())
+    with pytest.raises(InvalidInput, match="give a MultivectorCollection"):
+        ColbertReranker(words, collection="movies")  # type: ignore[arg-type]

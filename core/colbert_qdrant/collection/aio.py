@@ -161,6 +161,7 @@ class AsyncMultivectorCollection:
         filter: models.Filter | None = None,
         offset: int = 0,
         score_threshold: float | None = None,
+        min_relevance: float | None = None,
         with_vectors: bool = False,
         search_params: models.SearchParams | None = None,
         mmr: models.Mmr | None = None,
@@ -175,6 +176,7 @@ class AsyncMultivectorCollection:
             filter=filter,
             offset=offset,
             score_threshold=score_threshold,
+            min_relevance=min_relevance,
             with_vectors=with_vectors,
             search_params=search_params,
             mmr=mmr,
@@ -187,16 +189,24 @@ class AsyncMultivectorCollection:
         return await self._run(operations.search(self.layout, query, options))
 
     async def search_batch(
-        self, queries: Sequence[Query], limit: int = 10, *, filter: models.Filter | None = None
+        self,
+        queries: Sequence[Query],
+        limit: int = 10,
+        *,
+        filter: models.Filter | None = None,
+        min_relevance: float | None = None,
     ) -> list[list[Hit]]:
         """Answer several queries at once; see `MultivectorCollection.search_batch`."""
         await self._open()
-        return await self._run(operations.search_batch(self.layout, queries, SearchOptions(limit=limit, filter=filter)))
+        options = SearchOptions(limit=limit, filter=filter, min_relevance=min_relevance)
+        return await self._run(operations.search_batch(self.layout, queries, options))
 
-    async def score(self, query: Query, ids: Sequence[RecordId]) -> dict[str, float]:
+    async def score(
+        self, query: Query, ids: Sequence[RecordId], *, texts: Sequence[str] | None = None
+    ) -> dict[str, float]:
         """Return the MaxSim of stored records with a query; see `MultivectorCollection.score`."""
         await self._open()
-        return await self._run(operations.score(self.layout, query, ids))
+        return await self._run(operations.score(self.layout, self.settings, query, ids, texts))
 
     async def get(self, ids: Sequence[RecordId], *, with_vectors: bool = False) -> list[Record]:
         """Return records in the order of their ids; missing ones are left out."""

@@ -13,6 +13,7 @@ from functools import partial
 from itertools import islice
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
 from qdrant_client import models
 
 from colbert_qdrant.collection import points
@@ -221,6 +222,8 @@ def encode(layout: Layout, records: Sequence[NewRecord], embedder: Embedder) -> 
     for record, vectors in zip(records, embedder.embed(texts) if texts else (), strict=True):
         try:
             what = f"text {record.position} (id {record.id!r})"
+            if not record.encoded_as.strip():  # its markers alone would rank it before texts on another subject
+                vectors = np.zeros((1, layout.dim), np.float32)
             results.append({layout.vector_name: points.check_multivector(vectors, layout.dim, what)})
         except InvalidInput as error:
             results.append(error)

@@ -137,6 +137,8 @@ class SearchOptions:
         Hits to skip.
     score_threshold
         Lowest MaxSim of a hit.
+    min_relevance
+        Lowest relevance of a hit, from 0 to 1; see `Hit`.
     with_vectors
         Return each hit's token vectors.
     search_params
@@ -157,6 +159,7 @@ class SearchOptions:
     filter: models.Filter | None = None
     offset: int = 0
     score_threshold: float | None = None
+    min_relevance: float | None = None
     with_vectors: bool = False
     search_params: models.SearchParams | None = None
     mmr: models.Mmr | None = None
@@ -173,6 +176,7 @@ class SearchOptions:
             raise InvalidInput(f"offset={self.offset}: give 0 or more")
         if self.candidates < 1:
             raise InvalidInput(f"candidates={self.candidates}: give at least 1")
+        check_relevance(self.min_relevance)
         if self.fusion not in ("rrf", "dbsf"):
             raise InvalidInput(f"fusion={self.fusion!r}: use 'rrf' or 'dbsf'")
         check_filter(self.filter)
@@ -198,7 +202,7 @@ def search(layout: Layout, query: Query, options: SearchOptions) -> Operation[li
         "consistency": options.consistency,
     }
     response = yield Call("query_points", {name: value for name, value in arguments.items() if value is not None})
-    return [points.to_hit(point, layout) for point in response.points]
+    return _hits(response, layout, request, options)
 
 
 def search_batch(layout: Layout, queries: Sequence[Query], options: SearchOptions) -> Operation[list[list[Hit]]]:
@@ -212,7 +216,8 @@ def search_batch(layout: Layout, queries: Sequence[Query], options: SearchOption
     if options.consistency is not None:
         arguments["consistency"] = options.consistency
     responses = yield Call("query_batch_points", arguments)
-    return [[points.to_hit(point, layout) for point in response.points] for response in responses]
+    pairs = zip(responses, requests, strict=True)
+    return [_hits(response, layout, request, options) for response, request in pairs]
 
 
 def _search_diverse(layout: Layout, query: Query, options: SearchOptions, mmr: models.Mmr) -> Operation[list[Hit]]:
@@ -226,9 +231,21 @@ def _search_diverse(layout: Layout, query: Query, options: SearchOptions, mmr: m
     return page if options.with_vectors else [replace(hit, vectors=None) for hit in page]
 
 
-def score(layout: Layout, query: Query, ids: Sequence[RecordId]) -> Operation[dict[str, float]]:
-    """Score stored records against a query where they lie; ids that are not stored are left out."""
+def score(
+    layout: Layout,
+    settings: Mapping[str, Any],
+    query: Query,
+    ids: Sequence[RecordId],
+    texts: Sequence[str] | None = None,
+) -> Operation[dict[str, float]]:
+    """Score stored records against a query where they lie; ids that are not stored are left out.
+
+    With `texts` those are left out too whose vectors were made of another text, or with other settings.
+    """
     wanted = {points.point_id(record_id): points.id_text(record_id) for record_id in check_ids(ids)}
+    if texts is not None and len(texts) != len(ids):
+        raise InvalidInput(f"{len(texts)} texts for {len(ids)} ids: give one for each")
+    stated = {} if texts is None else {points.point_id(each): text for each, text in zip(ids, texts, strict=True)}
     if not wanted:
         return {}
     [vectors] = yield from _encoded(layout, [query])
@@ -239,10 +256,14 @@ def score(layout: Layout, query: Query, ids: Sequence[RecordId]) -> Operation[di
         "query_filter": has_id(wanted),
         "search_params": models.SearchParams(exact=True),
         "limit": len(wanted),
-        "with_payload": False,
+        "with_payload": [points.HASH_KEY, layout.content_key] if stated else False,
     }
     response = yield Call("query_points", arguments)
-    return {wanted[point.id]: float(point.score) for point in response.points}
+    return {
+        wanted[point.id]: float(point.score)
+        for point in response.points
+        if not stated or points.stands_for(point.payload or {}, stated[point.id], layout, settings)
+    }
 
 
 def get(layout: Layout, ids: Sequence[RecordId], *, with_vectors: bool) -> Operation[list[Record]]:
@@ -386,6 +407,12 @@ def check_ids(ids: Iterable[RecordId]) -> Iterable[RecordId]:
     return ids
 
 
+def check_relevance(min_relevance: float | None) -> None:
+    """Refuse what is no relevance: a MaxSim given in its place would let nothing through."""
+    if min_relevance is not None and not 0 <= min_relevance <= 1:
+        raise InvalidInput(f"min_relevance={min_relevance}: give 0 to 1; score_threshold= takes a MaxSim")
+
+
 def check_filter(filter: object) -> None:
     """Refuse what is not a Qdrant filter; a dict would be dropped or misread further down."""
     if filter is not None and not isinstance(filter, models.Filter):
@@ -436,12 +463,26 @@ def _requests(layout: Layout, queries: Sequence[Query], options: SearchOptions) 
             params=_rescored(layout, options.search_params),
             limit=options.limit,
             offset=options.offset or None,
-            score_threshold=options.score_threshold,
+            score_threshold=_lowest_score(options, len(vectors)),
             with_payload=True,
             with_vector=_with_vectors(layout, options.with_vectors),
         )
         for vectors, stage_vectors in zip(encoded, staged, strict=True)
     ]
+
+
+def _lowest_score(options: SearchOptions, query_vectors: int) -> float | None:
+    """Return the lowest MaxSim that either threshold lets through."""
+    stated = [] if options.score_threshold is None else [options.score_threshold]
+    if options.min_relevance:  # at 0 everything passes; a hair lower, as an engine rounds: `_hits` looks again
+        stated.append(options.min_relevance * query_vectors - 1e-3)
+    return max(stated, default=None)
+
+
+def _hits(response: Any, layout: Layout, request: models.QueryRequest, options: SearchOptions) -> list[Hit]:
+    query: Any = request.query
+    hits = [points.to_hit(point, layout, len(query)) for point in response.points]
+    return [hit for hit in hits if hit.relevance >= (options.min_relevance or 0)]
 
 
 def _rescored(layout: Layout, asked: models.SearchParams | None) -> models.SearchParams | None:

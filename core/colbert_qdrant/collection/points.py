@@ -16,6 +16,7 @@ from qdrant_client import models
 from colbert_qdrant.checks import check_text
 from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.errors import InvalidInput, PointTooLarge
+from colbert_qdrant.scoring import relevance
 from colbert_qdrant.types import Multivector
 
 ID_KEY = "_id"
@@ -65,9 +66,12 @@ class Hit(Record):
     ----------
     score
         MaxSim: for each query vector the similarity of the best document vector, summed.
+    relevance
+        The same as a number from 0 to 1: `score` divided by the number of query vectors; see `scoring.relevance`.
     """
 
     score: float
+    relevance: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +139,13 @@ def fingerprint(text: str, settings: Mapping[str, Any]) -> str:
     """Return a hash of all that a record's vectors depend on."""
     content = json.dumps([text, settings], sort_keys=True, ensure_ascii=False)
     return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
+
+
+def stands_for(payload: Mapping[str, Any], text: str, layout: Layout, settings: Mapping[str, Any]) -> bool:
+    """Return whether a record's stored vectors are those of a text: a record made by hand has only its text to tell."""
+    if HASH_KEY in payload:
+        return bool(payload[HASH_KEY] == fingerprint(text, settings))
+    return payload.get(layout.content_key) == text
 
 
 def check_record(position: int, text: Any, metadata: Any, record_id: Any, extra: Any, encoded_as: Any) -> NewRecord:
@@ -269,8 +280,8 @@ def to_record(point: models.Record | models.ScoredPoint, layout: Layout) -> Reco
     )
 
 
-def to_hit(point: models.ScoredPoint, layout: Layout) -> Hit:
-    """Return a search's answer as a `Hit`."""
+def to_hit(point: models.ScoredPoint, layout: Layout, query_vectors: int) -> Hit:
+    """Return a search's answer as a `Hit`; the query had so many vectors."""
     record = to_record(point, layout)
     return Hit(
         id=record.id,
@@ -279,6 +290,7 @@ def to_hit(point: models.ScoredPoint, layout: Layout) -> Hit:
         payload=record.payload,
         vectors=record.vectors,
         score=float(point.score),
+        relevance=relevance(float(point.score), query_vectors),
     )
 
 

@@ -11,6 +11,7 @@ from qdrant_client import models
 
 from colbert_qdrant.collection.stages import Stage, restored
 from colbert_qdrant.collection.storage import Storage
+from colbert_qdrant.embedders import same_model
 from colbert_qdrant.errors import CollectionMismatch, InvalidInput
 
 DEFAULT_VECTOR = "colbert"
@@ -218,11 +219,6 @@ def _vector_differences(name: str, by_name: Mapping[str, models.VectorParams], d
 
 def _making_differences(made_with: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
     model, ours = made_with.get("model"), settings.get("model")
-    if model is None or ours is None or _same_model(str(model), str(ours)):
+    if model is None or ours is None or same_model(str(model), str(ours)):
         return []
     return [f"it was made with the model {model!r}, this is {ours!r}"]
-
-
-def _same_model(one: str, other: str) -> bool:
-    """Compare without the owner: a local folder of a hub's model is the same model."""
-    return one.rsplit("/", 1)[-1].lower() == other.rsplit("/", 1)[-1].lower()

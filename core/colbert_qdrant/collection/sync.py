@@ -212,6 +212,7 @@ class MultivectorCollection:
         filter: models.Filter | None = None,
         offset: int = 0,
         score_threshold: float | None = None,
+        min_relevance: float | None = None,
         with_vectors: bool = False,
         search_params: models.SearchParams | None = None,
         mmr: models.Mmr | None = None,
@@ -226,7 +227,7 @@ class MultivectorCollection:
         ----------
         query
             A text, or its ``(tokens, dim)`` multivector.
-        limit, filter, offset, score_threshold, with_vectors, search_params, mmr, consistency
+        limit, filter, offset, score_threshold, min_relevance, with_vectors, search_params, mmr, consistency
             See `SearchOptions`.
         candidates, fusion, exhaustive
             Of the first stages; see `SearchOptions`.
@@ -236,6 +237,7 @@ class MultivectorCollection:
             filter=filter,
             offset=offset,
             score_threshold=score_threshold,
+            min_relevance=min_relevance,
             with_vectors=with_vectors,
             search_params=search_params,
             mmr=mmr,
@@ -247,14 +249,31 @@ class MultivectorCollection:
         return self._run(operations.search(self.layout, query, options))
 
     def search_batch(
-        self, queries: Sequence[Query], limit: int = 10, *, filter: models.Filter | None = None
+        self,
+        queries: Sequence[Query],
+        limit: int = 10,
+        *,
+        filter: models.Filter | None = None,
+        min_relevance: float | None = None,
     ) -> list[list[Hit]]:
         """Answer several queries at once: encoded together, asked in one request."""
-        return self._run(operations.search_batch(self.layout, queries, SearchOptions(limit=limit, filter=filter)))
+        options = SearchOptions(limit=limit, filter=filter, min_relevance=min_relevance)
+        return self._run(operations.search_batch(self.layout, queries, options))
 
-    def score(self, query: Query, ids: Sequence[RecordId]) -> dict[str, float]:
-        """Return the MaxSim of these records with a query, from their stored vectors; missing ones are left out."""
-        return self._run(operations.score(self.layout, query, ids))
+    def score(self, query: Query, ids: Sequence[RecordId], *, texts: Sequence[str] | None = None) -> dict[str, float]:
+        """Return the MaxSim of these records with a query, from their stored vectors; missing ones are left out.
+
+        Parameters
+        ----------
+        query
+            A text, or its ``(tokens, dim)`` multivector.
+        ids
+            Of the records.
+        texts
+            What each id stands for where the ids come from elsewhere: records whose vectors were made of another text,
+            or with other settings, are left out as well.
+        """
+        return self._run(operations.score(self.layout, self.settings, query, ids, texts))
 
     def get(self, ids: Sequence[RecordId], *, with_vectors: bool = False) -> list[Record]:
         """Return records in the order of their ids; missing ones are left out."""
