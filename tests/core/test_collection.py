@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import uuid
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 from qdrant_client import QdrantClient, models
 
 from colbert_qdrant import AsyncMultivectorCollection, MultivectorCollection
+from colbert_qdrant.collection.searching import SearchKeywords, SearchOptions
 from colbert_qdrant.errors import CollectionMismatch, CollectionNotFound, InvalidInput
 from conftest import WordEmbedder
 
@@ -124,6 +127,30 @@ def test_a_batch_answers_as_the_single_searches_do(fruits: MultivectorCollection
         [hit.id for hit in fruits.search(query, limit=2)] for query in queries
     ]
     assert fruits.search_batch([]) == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"offset": 1, "with_vectors": True},
+        {"filter": color("red"), "min_relevance": 0.2},
+        {"mmr": models.Mmr(diversity=0.8, candidates_limit=4)},
+        {"exhaustive": True, "score_threshold": 0.5, "search_params": models.SearchParams(exact=True)},
+    ],
+)
+def test_a_batch_takes_all_that_a_search_takes(fruits: MultivectorCollection, options: dict[str, Any]) -> None:
+    queries = ["red apple", "blue sky"]
+
+    batch = fruits.search_batch(queries, 2, **options)
+
+    assert batch == [fruits.search(query, 2, **options) for query in queries]
+    assert all(batch)
+
+
+def test_the_keywords_of_a_search_are_its_options() -> None:
+    options = [field.name for field in dataclasses.fields(SearchOptions) if field.name != "limit"]
+
+    assert list(SearchKeywords.__annotations__) == options
 
 
 def test_stored_records_are_scored_where_they_lie(fruits: MultivectorCollection, words: WordEmbedder) -> None:

@@ -185,7 +185,7 @@ class FlakyClient(QdrantClient):
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     slept: list[float] = []
-    monkeypatch.setattr("colbert_qdrant.collection.sync.time.sleep", slept.append)
+    monkeypatch.setattr("colbert_qdrant.collection.driving.time.sleep", slept.append)
     return slept
 
 

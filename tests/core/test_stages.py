@@ -10,8 +10,8 @@ import pytest
 from qdrant_client import QdrantClient, models
 
 from colbert_qdrant import Bm25, Dense, MultivectorCollection, Muvera
-from colbert_qdrant.collection import operations
-from colbert_qdrant.collection.operations import SearchOptions
+from colbert_qdrant.collection import searching
+from colbert_qdrant.collection.searching import SearchOptions
 from colbert_qdrant.collection.stages import MuveraStage, as_stages, plan_prefetch
 from colbert_qdrant.collection.storage import Storage
 from colbert_qdrant.errors import CollectionMismatch, InvalidInput, UnsupportedByEngine
@@ -272,9 +272,9 @@ def test_whoever_searches_a_quantised_collection_has_it_rescored(words: WordEmbe
     reopened = MultivectorCollection("q", words, client=client)
     [query] = words.query_embed("red violin")
 
-    one = next(operations.search(made.layout, query, SearchOptions()))
-    batch = next(operations.search_batch(made.layout, [query], SearchOptions()))
-    later = next(operations.search(reopened.layout, query, SearchOptions()))
+    one = next(searching.search(made.layout, query, SearchOptions()))
+    batch = next(searching.search_batch(made.layout, [query, query], SearchOptions()))
+    later = next(searching.search(reopened.layout, query, SearchOptions()))
 
     assert one.arguments["search_params"].quantization == rescoring(4)
     assert batch.arguments["requests"][0].params.quantization == rescoring(4)

@@ -13,7 +13,7 @@ import pytest
 from qdrant_client import QdrantClient, models
 
 from colbert_qdrant import AsyncMultivectorCollection, Bm25, MultivectorCollection, Muvera
-from colbert_qdrant.collection import ingest, sync
+from colbert_qdrant.collection import driving, ingest
 from colbert_qdrant.errors import CollectionNotFound, EngineError, EngineUnavailable
 from conftest import WordEmbedder
 from faulty_server import BODY_LIMIT, FAULTS, Fault, FaultyServer, serving, some_faults
@@ -163,7 +163,7 @@ def test_a_server_that_restarts_is_waited_for(words: WordEmbedder, monkeypatch: 
         def restart(seconds: float) -> None:
             restarted.enter_context(server.listening(int(url.rpartition(":")[2])))
 
-        monkeypatch.setattr(sync, "time", SimpleNamespace(sleep=restart))
+        monkeypatch.setattr(driving, "time", SimpleNamespace(sleep=restart))
 
         assert collection.add(["a"]).added == 1
 
@@ -180,7 +180,7 @@ def test_a_server_is_left_alone_for_as_long_as_it_asks(
     collection: MultivectorCollection, server: FaultyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slept: list[float] = []
-    monkeypatch.setattr(sync, "time", SimpleNamespace(sleep=slept.append))
+    monkeypatch.setattr(driving, "time", SimpleNamespace(sleep=slept.append))
     server.faults, server.retry_after = iter(["429"]), "7"
 
     collection.add(["a"])

@@ -6,45 +6,32 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, assert_never
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from qdrant_client import models
 
-from colbert_qdrant.collection import ingest, operations
-from colbert_qdrant.collection.engines import AsyncEngine, Engine, Place, connect, connect_async
+from colbert_qdrant.collection import ingest, operations, searching
+from colbert_qdrant.collection.driving import AsyncDriver, InThreads
+from colbert_qdrant.collection.engines import AsyncEngine, Place, connect, connect_async
 from colbert_qdrant.collection.ingest import AddReport, OnError, Source
-from colbert_qdrant.collection.operations import (
-    Call,
-    Compute,
-    EncodeQueries,
-    Finish,
-    Operation,
-    Pause,
-    Query,
-    RecordId,
-    SearchOptions,
-    Start,
-    Step,
-)
+from colbert_qdrant.collection.operations import Query, RecordId
 from colbert_qdrant.collection.points import Hit, Record
 from colbert_qdrant.collection.progress import progress_bar
 from colbert_qdrant.collection.schema import DEFAULT_VECTOR, Layout
-from colbert_qdrant.collection.stages import CANDIDATES, Fusion, Stage, as_stages
+from colbert_qdrant.collection.searching import SearchKeywords, SearchOptions
+from colbert_qdrant.collection.stages import Stage, as_stages
 from colbert_qdrant.collection.storage import Storage
 from colbert_qdrant.collection.sync import MultivectorCollection
 from colbert_qdrant.embedders import as_embedder, embedder_dim, embedder_settings
 from colbert_qdrant.embedding.muvera import Muvera
 from colbert_qdrant.microbatch import AsyncQueryBatcher, QueryBatcher
-from colbert_qdrant.telemetry import span
 from colbert_qdrant.types import Embedder
 
 if TYPE_CHECKING:
     from qdrant_client import AsyncQdrantClient, QdrantClient
 
-T = TypeVar("T")
 
-
-class AsyncMultivectorCollection:
+class AsyncMultivectorCollection(AsyncDriver):
     """`MultivectorCollection` for an event loop.
 
     With `url` or an `AsyncQdrantClient` the I/O is asynchronous; in memory, embedded, or with a `QdrantClient`,
@@ -153,60 +140,26 @@ class AsyncMultivectorCollection:
                 ingest.add(self.layout, self.settings, self.engine.wire, source, on_error=on_error, progress=advance)
             )
 
-    async def search(
-        self,
-        query: Query,
-        limit: int = 10,
-        *,
-        filter: models.Filter | None = None,
-        offset: int = 0,
-        score_threshold: float | None = None,
-        min_relevance: float | None = None,
-        with_vectors: bool = False,
-        search_params: models.SearchParams | None = None,
-        mmr: models.Mmr | None = None,
-        consistency: models.ReadConsistencyType | int | None = None,
-        candidates: int = CANDIDATES,
-        fusion: Fusion = "rrf",
-        exhaustive: bool = False,
-    ) -> list[Hit]:
+    async def search(self, query: Query, limit: int = 10, **options: Unpack[SearchKeywords]) -> list[Hit]:
         """Find the documents with the highest MaxSim; see `MultivectorCollection.search`."""
-        options = SearchOptions(
-            limit=limit,
-            filter=filter,
-            offset=offset,
-            score_threshold=score_threshold,
-            min_relevance=min_relevance,
-            with_vectors=with_vectors,
-            search_params=search_params,
-            mmr=mmr,
-            consistency=consistency,
-            candidates=candidates,
-            fusion=fusion,
-            exhaustive=exhaustive,
-        )
+        asked = SearchOptions(limit=limit, **options)
         await self._open()
-        return await self._run(operations.search(self.layout, query, options))
+        return await self._run(searching.search(self.layout, query, asked))
 
     async def search_batch(
-        self,
-        queries: Sequence[Query],
-        limit: int = 10,
-        *,
-        filter: models.Filter | None = None,
-        min_relevance: float | None = None,
+        self, queries: Sequence[Query], limit: int = 10, **options: Unpack[SearchKeywords]
     ) -> list[list[Hit]]:
         """Answer several queries at once; see `MultivectorCollection.search_batch`."""
+        asked = SearchOptions(limit=limit, **options)
         await self._open()
-        options = SearchOptions(limit=limit, filter=filter, min_relevance=min_relevance)
-        return await self._run(operations.search_batch(self.layout, queries, options))
+        return await self._run(searching.search_batch(self.layout, queries, asked))
 
     async def score(
         self, query: Query, ids: Sequence[RecordId], *, texts: Sequence[str] | None = None
     ) -> dict[str, float]:
         """Return the MaxSim of stored records with a query; see `MultivectorCollection.score`."""
         await self._open()
-        return await self._run(operations.score(self.layout, self.settings, query, ids, texts))
+        return await self._run(searching.score(self.layout, self.settings, query, ids, texts))
 
     async def get(self, ids: Sequence[RecordId], *, with_vectors: bool = False) -> list[Record]:
         """Return records in the order of their ids; missing ones are left out."""
@@ -277,72 +230,3 @@ class AsyncMultivectorCollection:
                 )
                 self.layout = await self._run(opening)
                 self._is_open = True
-
-    async def _run(self, operation: Operation[T]) -> T:
-        """Carry out an operation's steps."""
-        about = {"colbert.model": self.embedder.model_name, "colbert.engine": type(self.engine).__name__}
-        with span(getattr(operation, "__name__", "operation"), about):
-            return await self._carry_out(operation)
-
-    async def _carry_out(self, operation: Operation[T]) -> T:
-        result: Any = None
-        error: Exception | None = None
-        while True:
-            try:
-                step = operation.send(result) if error is None else operation.throw(error)
-            except StopIteration as done:
-                answer: T = done.value
-                return answer
-            try:
-                result, error = await self._perform(step), None
-            except Exception as caught:
-                error = caught
-
-    async def _perform(self, step: Step) -> Any:
-        about = operations.attributes(step)
-        if about is None:
-            return await self._do(step)
-        with span(type(step).__name__, about) as opened:
-            result = await self._do(step)
-            if opened is not None and isinstance(step, EncodeQueries):
-                opened.set_attribute("colbert.tokens", sum(map(len, result)))
-        return result
-
-    async def _do(self, step: Step) -> Any:
-        match step:
-            case Call(method, arguments):
-                return await self.engine.call(method, arguments)
-            case EncodeQueries(texts):
-                return await self._queries.encode(texts)
-            case Compute(work):
-                return await asyncio.to_thread(work, self.embedder)
-            case Start(work):
-                return asyncio.create_task(asyncio.to_thread(work, self.embedder))
-            case Finish(job):
-                return await job
-            case Pause(seconds):
-                return await asyncio.sleep(seconds)
-            case _:
-                assert_never(step)
-
-
-class InThreads:
-    """An engine without asynchronous I/O, called from threads.
-
-    Parameters
-    ----------
-    engine
-        Safe to call from several threads.
-    """
-
-    def __init__(self, engine: Engine) -> None:
-        self.wire = engine.wire
-        self._engine = engine
-
-    async def call(self, method: str, arguments: Mapping[str, Any]) -> Any:
-        """Carry out one call in a thread."""
-        return await asyncio.to_thread(self._engine.call, method, arguments)
-
-    async def close(self) -> None:
-        """Close the engine."""
-        await asyncio.to_thread(self._engine.close)

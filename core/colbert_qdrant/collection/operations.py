@@ -6,7 +6,7 @@ decision is written once, for blocking and for asynchronous callers alike.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
@@ -14,17 +14,12 @@ from uuid import UUID
 
 from qdrant_client import models
 
-from colbert_qdrant.checks import check_text
 from colbert_qdrant.collection import points, schema
-from colbert_qdrant.collection.diversity import diversified
-from colbert_qdrant.collection.points import Hit, PointId, Record
+from colbert_qdrant.collection.points import PointId, Record
 from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.collection.stages import (
-    CANDIDATES,
-    Fusion,
     Stage,
     as_stages,
-    plan_prefetch,
     stage_bytes,
 )
 from colbert_qdrant.collection.storage import Footprint, Storage, footprint
@@ -123,149 +118,6 @@ def open_collection(
     return schema.attach(layout, info, settings, storage, restore=restore)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SearchOptions:
-    """How to search.
-
-    Parameters
-    ----------
-    limit
-        Most hits to return.
-    filter
-        Only records that pass it are searched.
-    offset
-        Hits to skip.
-    score_threshold
-        Lowest MaxSim of a hit.
-    min_relevance
-        Lowest relevance of a hit, from 0 to 1; see `Hit`.
-    with_vectors
-        Return each hit's token vectors.
-    search_params
-        Qdrant's own, such as ``exact`` and ``quantization``.
-    mmr
-        Maximal marginal relevance: trade relevance for diversity; see `diversified`, which answers it.
-    consistency
-        Read consistency of a cluster.
-    candidates
-        How many each first stage hands on to MaxSim.
-    fusion
-        How several first stages' orders become one.
-    exhaustive
-        MaxSim over all documents, past the first stages.
-    """
-
-    limit: int = 10
-    filter: models.Filter | None = None
-    offset: int = 0
-    score_threshold: float | None = None
-    min_relevance: float | None = None
-    with_vectors: bool = False
-    search_params: models.SearchParams | None = None
-    mmr: models.Mmr | None = None
-    consistency: models.ReadConsistencyType | int | None = None
-    candidates: int = CANDIDATES
-    fusion: Fusion = "rrf"
-    exhaustive: bool = False
-
-    def __post_init__(self) -> None:
-        """Refuse what Qdrant would answer with an error, or worse, not."""
-        if self.limit < 1:
-            raise InvalidInput(f"limit={self.limit}: ask for at least 1 hit")
-        if self.offset < 0:
-            raise InvalidInput(f"offset={self.offset}: give 0 or more")
-        if self.candidates < 1:
-            raise InvalidInput(f"candidates={self.candidates}: give at least 1")
-        check_relevance(self.min_relevance)
-        if self.fusion not in ("rrf", "dbsf"):
-            raise InvalidInput(f"fusion={self.fusion!r}: use 'rrf' or 'dbsf'")
-        check_filter(self.filter)
-
-
-def search(layout: Layout, query: Query, options: SearchOptions) -> Operation[list[Hit]]:
-    """Find the records with the highest MaxSim, among the candidates of the first stages where there are any."""
-    if options.mmr is not None:
-        return (yield from _search_diverse(layout, query, options, options.mmr))
-    [request] = yield from _requests(layout, [query], options)
-    arguments = {
-        "collection_name": layout.name,
-        "query": request.query,
-        "prefetch": request.prefetch,
-        "using": request.using,
-        "query_filter": request.filter,
-        "search_params": request.params,
-        "limit": request.limit,
-        "offset": request.offset,
-        "score_threshold": request.score_threshold,
-        "with_payload": request.with_payload,
-        "with_vectors": request.with_vector,
-        "consistency": options.consistency,
-    }
-    response = yield Call("query_points", {name: value for name, value in arguments.items() if value is not None})
-    return _hits(response, layout, request, options)
-
-
-def search_batch(layout: Layout, queries: Sequence[Query], options: SearchOptions) -> Operation[list[list[Hit]]]:
-    """Answer several queries: encoded together, asked in one request."""
-    if options.mmr is not None:
-        raise InvalidInput("mmr is for a single search")
-    if not queries:
-        return []
-    requests = yield from _requests(layout, queries, options)
-    arguments: dict[str, Any] = {"collection_name": layout.name, "requests": requests}
-    if options.consistency is not None:
-        arguments["consistency"] = options.consistency
-    responses = yield Call("query_batch_points", arguments)
-    pairs = zip(responses, requests, strict=True)
-    return [_hits(response, layout, request, options) for response, request in pairs]
-
-
-def _search_diverse(layout: Layout, query: Query, options: SearchOptions, mmr: models.Mmr) -> Operation[list[Hit]]:
-    [vectors] = yield from _encoded(layout, [query])
-    wanted = options.limit + options.offset
-    candidates = replace(options, mmr=None, offset=0, limit=max(wanted, mmr.candidates_limit or 0), with_vectors=True)
-    found = yield from search(layout, query if layout.stages else vectors, candidates)  # stages may want the text
-    diversity = 0.5 if mmr.diversity is None else mmr.diversity
-    chosen = yield Compute(lambda _: diversified(found, len(vectors), k=wanted, lambda_mult=1 - diversity))
-    page = chosen[options.offset :]
-    return page if options.with_vectors else [replace(hit, vectors=None) for hit in page]
-
-
-def score(
-    layout: Layout,
-    settings: Mapping[str, Any],
-    query: Query,
-    ids: Sequence[RecordId],
-    texts: Sequence[str] | None = None,
-) -> Operation[dict[str, float]]:
-    """Score stored records against a query where they lie; ids that are not stored are left out.
-
-    With `texts` those are left out too whose vectors were made of another text, or with other settings.
-    """
-    wanted = {points.point_id(record_id): points.id_text(record_id) for record_id in check_ids(ids)}
-    if texts is not None and len(texts) != len(ids):
-        raise InvalidInput(f"{len(texts)} texts for {len(ids)} ids: give one for each")
-    stated = {} if texts is None else {points.point_id(each): text for each, text in zip(ids, texts, strict=True)}
-    if not wanted:
-        return {}
-    [vectors] = yield from _encoded(layout, [query])
-    arguments = {
-        "collection_name": layout.name,
-        "query": vectors,
-        "using": layout.using,
-        "query_filter": has_id(wanted),
-        "search_params": models.SearchParams(exact=True),
-        "limit": len(wanted),
-        "with_payload": [points.HASH_KEY, layout.content_key] if stated else False,
-    }
-    response = yield Call("query_points", arguments)
-    return {
-        wanted[point.id]: float(point.score)
-        for point in response.points
-        if not stated or points.stands_for(point.payload or {}, stated[point.id], layout, settings)
-    }
-
-
 def get(layout: Layout, ids: Sequence[RecordId], *, with_vectors: bool) -> Operation[list[Record]]:
     """Fetch records in the order of their ids; ids that are not stored are left out."""
     wanted = [points.point_id(record_id) for record_id in check_ids(ids)]
@@ -275,7 +127,7 @@ def get(layout: Layout, ids: Sequence[RecordId], *, with_vectors: bool) -> Opera
         "collection_name": layout.name,
         "ids": list(dict.fromkeys(wanted)),
         "with_payload": True,
-        "with_vectors": _with_vectors(layout, with_vectors),
+        "with_vectors": with_vectors_of(layout, with_vectors),
     }
     found = {point.id: point for point in (yield Call("retrieve", arguments))}
     return [points.to_record(found[qdrant_id], layout) for qdrant_id in wanted if qdrant_id in found]
@@ -317,7 +169,7 @@ def scroll_page(
         "limit": SCROLL_PAGE,
         "offset": offset,
         "with_payload": True,
-        "with_vectors": _with_vectors(layout, with_vectors),
+        "with_vectors": with_vectors_of(layout, with_vectors),
     }
     found, following = yield Call("scroll", arguments)
     return [points.to_record(point, layout) for point in found], following
@@ -407,12 +259,6 @@ def check_ids(ids: Iterable[RecordId]) -> Iterable[RecordId]:
     return ids
 
 
-def check_relevance(min_relevance: float | None) -> None:
-    """Refuse what is no relevance: a MaxSim given in its place would let nothing through."""
-    if min_relevance is not None and not 0 <= min_relevance <= 1:
-        raise InvalidInput(f"min_relevance={min_relevance}: give 0 to 1; score_threshold= takes a MaxSim")
-
-
 def check_filter(filter: object) -> None:
     """Refuse what is not a Qdrant filter; a dict would be dropped or misread further down."""
     if filter is not None and not isinstance(filter, models.Filter):
@@ -424,74 +270,6 @@ def has_id(ids: Iterable[PointId]) -> models.Filter:
     return models.Filter(must=[models.HasIdCondition(has_id=list(ids))])
 
 
-def _encoded(layout: Layout, queries: Sequence[Query]) -> Operation[list[Multivector]]:
-    """Encode those queries that are texts, all in one step; check those that are vectors."""
-    texts = [check_text(query, "query") for query in queries if isinstance(query, str)]
-    fresh: Iterator[Any] = iter((yield EncodeQueries(texts))) if texts else iter(())
-    return [
-        points.check_multivector(next(fresh) if isinstance(query, str) else query, layout.dim, "query")
-        for query in queries
-    ]
-
-
-def _requests(layout: Layout, queries: Sequence[Query], options: SearchOptions) -> Operation[list[models.QueryRequest]]:
-    """Encode queries and say what to ask Qdrant for each."""
-    encoded = yield from _encoded(layout, queries)
-    stages = () if options.exhaustive else layout.stages
-    staged: list[list[Any]] = [[] for _ in queries]
-    if stages:
-        texts = [query if isinstance(query, str) else None for query in queries]
-        staged = yield Compute(
-            lambda _: [
-                [stage.encode_query(text, vectors) for stage in stages]
-                for text, vectors in zip(texts, encoded, strict=True)
-            ]
-        )
-    return [
-        models.QueryRequest.model_construct(
-            query=vectors,
-            prefetch=plan_prefetch(
-                list(zip(stages, stage_vectors, strict=True)),
-                candidates=max(options.candidates, options.limit + options.offset),
-                fusion=options.fusion,
-                filter=options.filter,
-                params=options.search_params,
-            )
-            or None,
-            using=layout.using,
-            filter=options.filter,
-            params=_rescored(layout, options.search_params),
-            limit=options.limit,
-            offset=options.offset or None,
-            score_threshold=_lowest_score(options, len(vectors)),
-            with_payload=True,
-            with_vector=_with_vectors(layout, options.with_vectors),
-        )
-        for vectors, stage_vectors in zip(encoded, staged, strict=True)
-    ]
-
-
-def _lowest_score(options: SearchOptions, query_vectors: int) -> float | None:
-    """Return the lowest MaxSim that either threshold lets through."""
-    stated = [] if options.score_threshold is None else [options.score_threshold]
-    if options.min_relevance:  # at 0 everything passes; a hair lower, as an engine rounds: `_hits` looks again
-        stated.append(options.min_relevance * query_vectors - 1e-3)
-    return max(stated, default=None)
-
-
-def _hits(response: Any, layout: Layout, request: models.QueryRequest, options: SearchOptions) -> list[Hit]:
-    query: Any = request.query
-    hits = [points.to_hit(point, layout, len(query)) for point in response.points]
-    return [hit for hit in hits if hit.relevance >= (options.min_relevance or 0)]
-
-
-def _rescored(layout: Layout, asked: models.SearchParams | None) -> models.SearchParams | None:
-    """Return the caller's parameters, with rescoring where the vectors are quantised and nothing else is said."""
-    if layout.oversampling is None or (asked is not None and asked.quantization is not None):
-        return asked
-    rescoring = models.QuantizationSearchParams(rescore=True, oversampling=layout.oversampling)
-    return (asked or models.SearchParams()).model_copy(update={"quantization": rescoring})
-
-
-def _with_vectors(layout: Layout, wanted: bool) -> bool | list[str]:
+def with_vectors_of(layout: Layout, wanted: bool) -> bool | list[str]:
+    """Say which vectors to return: the token vectors only, where they have a name to ask for them by."""
     return [layout.vector_name] if wanted and layout.vector_name else wanted

@@ -5,40 +5,26 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, assert_never
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from qdrant_client import models
 
-from colbert_qdrant._once import once
-from colbert_qdrant.collection import ingest, operations
+from colbert_qdrant.collection import ingest, operations, searching
+from colbert_qdrant.collection.driving import Driver
 from colbert_qdrant.collection.engines import Place, connect
 from colbert_qdrant.collection.ingest import AddReport, Failure, OnError, Source
-from colbert_qdrant.collection.operations import (
-    Call,
-    Compute,
-    EncodeQueries,
-    Finish,
-    Operation,
-    Pause,
-    Query,
-    RecordId,
-    SearchOptions,
-    Start,
-    Step,
-)
+from colbert_qdrant.collection.operations import Query, RecordId
 from colbert_qdrant.collection.points import Hit, Record
 from colbert_qdrant.collection.progress import progress_bar
 from colbert_qdrant.collection.schema import DEFAULT_VECTOR, Layout
-from colbert_qdrant.collection.stages import CANDIDATES, Fusion, Stage, as_stages
+from colbert_qdrant.collection.searching import SearchKeywords, SearchOptions
+from colbert_qdrant.collection.stages import Stage, as_stages
 from colbert_qdrant.collection.storage import Footprint, Storage
 from colbert_qdrant.embedders import as_embedder, embedder_dim, embedder_settings
 from colbert_qdrant.embedding.muvera import Muvera
 from colbert_qdrant.microbatch import QueryBatcher
-from colbert_qdrant.telemetry import span
 from colbert_qdrant.types import Embedder
 
 if TYPE_CHECKING:
@@ -46,10 +32,8 @@ if TYPE_CHECKING:
 
     from colbert_qdrant.collection.aio import AsyncMultivectorCollection
 
-T = TypeVar("T")
 
-
-class MultivectorCollection:
+class MultivectorCollection(Driver):
     """A Qdrant collection of documents, each stored as one vector a token and found by MaxSim.
 
     The collection is created when it is missing. One that exists is attached to when it fits, also when it was
@@ -204,61 +188,33 @@ class MultivectorCollection:
                 ingest.add(self.layout, self.settings, self.engine.wire, source, on_error=on_error, progress=advance)
             )
 
-    def search(
-        self,
-        query: Query,
-        limit: int = 10,
-        *,
-        filter: models.Filter | None = None,
-        offset: int = 0,
-        score_threshold: float | None = None,
-        min_relevance: float | None = None,
-        with_vectors: bool = False,
-        search_params: models.SearchParams | None = None,
-        mmr: models.Mmr | None = None,
-        consistency: models.ReadConsistencyType | int | None = None,
-        candidates: int = CANDIDATES,
-        fusion: Fusion = "rrf",
-        exhaustive: bool = False,
-    ) -> list[Hit]:
+    def search(self, query: Query, limit: int = 10, **options: Unpack[SearchKeywords]) -> list[Hit]:
         """Find the documents with the highest MaxSim, the best first.
 
         Parameters
         ----------
         query
             A text, or its ``(tokens, dim)`` multivector.
-        limit, filter, offset, score_threshold, min_relevance, with_vectors, search_params, mmr, consistency
-            See `SearchOptions`.
-        candidates, fusion, exhaustive
-            Of the first stages; see `SearchOptions`.
+        limit
+            Most hits to return.
+        **options
+            The fields of `SearchOptions`: ``filter``, ``offset``, ``min_relevance``, ``candidates`` and so on.
         """
-        options = SearchOptions(
-            limit=limit,
-            filter=filter,
-            offset=offset,
-            score_threshold=score_threshold,
-            min_relevance=min_relevance,
-            with_vectors=with_vectors,
-            search_params=search_params,
-            mmr=mmr,
-            consistency=consistency,
-            candidates=candidates,
-            fusion=fusion,
-            exhaustive=exhaustive,
-        )
-        return self._run(operations.search(self.layout, query, options))
+        return self._run(searching.search(self.layout, query, SearchOptions(limit=limit, **options)))
 
     def search_batch(
-        self,
-        queries: Sequence[Query],
-        limit: int = 10,
-        *,
-        filter: models.Filter | None = None,
-        min_relevance: float | None = None,
+        self, queries: Sequence[Query], limit: int = 10, **options: Unpack[SearchKeywords]
     ) -> list[list[Hit]]:
-        """Answer several queries at once: encoded together, asked in one request."""
-        options = SearchOptions(limit=limit, filter=filter, min_relevance=min_relevance)
-        return self._run(operations.search_batch(self.layout, queries, options))
+        """Answer several queries at once: encoded together, asked in one request.
+
+        Parameters
+        ----------
+        queries
+            Texts, multivectors, or some of each.
+        limit, **options
+            As in `search`, for every query.
+        """
+        return self._run(searching.search_batch(self.layout, queries, SearchOptions(limit=limit, **options)))
 
     def score(self, query: Query, ids: Sequence[RecordId], *, texts: Sequence[str] | None = None) -> dict[str, float]:
         """Return the MaxSim of these records with a query, from their stored vectors; missing ones are left out.
@@ -273,7 +229,7 @@ class MultivectorCollection:
             What each id stands for where the ids come from elsewhere: records whose vectors were made of another text,
             or with other settings, are left out as well.
         """
-        return self._run(operations.score(self.layout, self.settings, query, ids, texts))
+        return self._run(searching.score(self.layout, self.settings, query, ids, texts))
 
     def get(self, ids: Sequence[RecordId], *, with_vectors: bool = False) -> list[Record]:
         """Return records in the order of their ids; missing ones are left out."""
@@ -375,55 +331,3 @@ class MultivectorCollection:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, model={self.embedder.model_name!r})"
-
-    def _run(self, operation: Operation[T]) -> T:
-        """Carry out an operation's steps."""
-        about = {"colbert.model": self.embedder.model_name, "colbert.engine": type(self.engine).__name__}
-        with span(getattr(operation, "__name__", "operation"), about):
-            return self._carry_out(operation)
-
-    def _carry_out(self, operation: Operation[T]) -> T:
-        result: Any = None
-        error: Exception | None = None
-        while True:
-            try:
-                step = operation.send(result) if error is None else operation.throw(error)
-            except StopIteration as done:
-                answer: T = done.value
-                return answer
-            try:
-                result, error = self._perform(step), None
-            except Exception as caught:
-                error = caught
-
-    def _perform(self, step: Step) -> Any:
-        about = operations.attributes(step)
-        if about is None:
-            return self._do(step)
-        with span(type(step).__name__, about) as opened:
-            result = self._do(step)
-            if opened is not None and isinstance(step, EncodeQueries):
-                opened.set_attribute("colbert.tokens", sum(map(len, result)))
-        return result
-
-    def _do(self, step: Step) -> Any:
-        match step:
-            case Call(method, arguments):
-                return self.engine.call(method, arguments)
-            case EncodeQueries(texts):
-                return self.queries.encode(texts)
-            case Compute(work):
-                return work(self.embedder)
-            case Start(work):
-                return self._encoding.submit(work, self.embedder)
-            case Finish(job):
-                return job.result()
-            case Pause(seconds):
-                time.sleep(seconds)
-                return None
-            case _:
-                assert_never(step)
-
-    @once
-    def _encoding(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(1, thread_name_prefix="colbert-add")

@@ -1,0 +1,283 @@
+"""How a search is asked for and answered: one request to Qdrant, whatever stages it goes through.
+
+No I/O: `search` and its kin are operations as those of `operations.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypedDict
+
+from qdrant_client import models
+
+from colbert_qdrant.checks import check_text
+from colbert_qdrant.collection import points
+from colbert_qdrant.collection.diversity import diversified
+from colbert_qdrant.collection.operations import (
+    Call,
+    Compute,
+    EncodeQueries,
+    Operation,
+    Query,
+    RecordId,
+    check_filter,
+    check_ids,
+    has_id,
+    with_vectors_of,
+)
+from colbert_qdrant.collection.points import Hit
+from colbert_qdrant.collection.schema import Layout
+from colbert_qdrant.collection.stages import CANDIDATES, Fusion, plan_prefetch
+from colbert_qdrant.errors import InvalidInput
+from colbert_qdrant.types import Multivector
+
+
+class SearchKeywords(TypedDict, total=False):
+    """The fields of `SearchOptions` but `limit`, as keyword arguments of `search` and `search_batch`."""
+
+    filter: models.Filter | None
+    offset: int
+    score_threshold: float | None
+    min_relevance: float | None
+    with_vectors: bool
+    search_params: models.SearchParams | None
+    mmr: models.Mmr | None
+    consistency: models.ReadConsistencyType | int | None
+    candidates: int
+    fusion: Fusion
+    exhaustive: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchOptions:
+    """How to search.
+
+    Parameters
+    ----------
+    limit
+        Most hits to return.
+    filter
+        Only records that pass it are searched.
+    offset
+        Hits to skip.
+    score_threshold
+        Lowest MaxSim of a hit.
+    min_relevance
+        Lowest relevance of a hit, from 0 to 1; see `Hit`.
+    with_vectors
+        Return each hit's token vectors.
+    search_params
+        Qdrant's own, such as ``exact`` and ``quantization``.
+    mmr
+        Maximal marginal relevance: trade relevance for diversity; see `diversified`, which answers it.
+    consistency
+        Read consistency of a cluster.
+    candidates
+        How many each first stage hands on to MaxSim.
+    fusion
+        How several first stages' orders become one.
+    exhaustive
+        MaxSim over all documents, past the first stages.
+    """
+
+    limit: int = 10
+    filter: models.Filter | None = None
+    offset: int = 0
+    score_threshold: float | None = None
+    min_relevance: float | None = None
+    with_vectors: bool = False
+    search_params: models.SearchParams | None = None
+    mmr: models.Mmr | None = None
+    consistency: models.ReadConsistencyType | int | None = None
+    candidates: int = CANDIDATES
+    fusion: Fusion = "rrf"
+    exhaustive: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what Qdrant would answer with an error, or worse, not."""
+        if self.limit < 1:
+            raise InvalidInput(f"limit={self.limit}: ask for at least 1 hit")
+        if self.offset < 0:
+            raise InvalidInput(f"offset={self.offset}: give 0 or more")
+        if self.candidates < 1:
+            raise InvalidInput(f"candidates={self.candidates}: give at least 1")
+        check_relevance(self.min_relevance)
+        if self.fusion not in ("rrf", "dbsf"):
+            raise InvalidInput(f"fusion={self.fusion!r}: use 'rrf' or 'dbsf'")
+        check_filter(self.filter)
+
+
+def search(layout: Layout, query: Query, options: SearchOptions) -> Operation[list[Hit]]:
+    """Find the records with the highest MaxSim, among the candidates of the first stages where there are any."""
+    [hits] = yield from search_batch(layout, [query], options)
+    return hits
+
+
+def search_batch(layout: Layout, queries: Sequence[Query], options: SearchOptions) -> Operation[list[list[Hit]]]:
+    """Answer several queries: encoded together, asked in one request."""
+    if not queries:
+        return []
+    encoded = yield from _encoded(layout, queries)
+    requests = yield from _requests(layout, queries, encoded, _asked_of_qdrant(options))
+    responses = yield from _responses(layout, requests, options)
+    found = [
+        _hits(response, layout, len(vectors), options) for response, vectors in zip(responses, encoded, strict=True)
+    ]
+    if options.mmr is None:
+        return found
+    pairs = list(zip(found, map(len, encoded), strict=True))
+    return (yield Compute(lambda _: [_diverse(hits, vectors, options) for hits, vectors in pairs]))  # type: ignore[no-any-return]
+
+
+def score(
+    layout: Layout,
+    settings: Mapping[str, Any],
+    query: Query,
+    ids: Sequence[RecordId],
+    texts: Sequence[str] | None = None,
+) -> Operation[dict[str, float]]:
+    """Score stored records against a query where they lie; ids that are not stored are left out.
+
+    With `texts` those are left out too whose vectors were made of another text, or with other settings.
+    """
+    wanted = {points.point_id(record_id): points.id_text(record_id) for record_id in check_ids(ids)}
+    if texts is not None and len(texts) != len(ids):
+        raise InvalidInput(f"{len(texts)} texts for {len(ids)} ids: give one for each")
+    stated = {} if texts is None else {points.point_id(each): text for each, text in zip(ids, texts, strict=True)}
+    if not wanted:
+        return {}
+    [vectors] = yield from _encoded(layout, [query])
+    arguments = {
+        "collection_name": layout.name,
+        "query": vectors,
+        "using": layout.using,
+        "query_filter": has_id(wanted),
+        "search_params": models.SearchParams(exact=True),
+        "limit": len(wanted),
+        "with_payload": [points.HASH_KEY, layout.content_key] if stated else False,
+    }
+    response = yield Call("query_points", arguments)
+    return {
+        wanted[point.id]: float(point.score)
+        for point in response.points
+        if not stated or points.stands_for(point.payload or {}, stated[point.id], layout, settings)
+    }
+
+
+def check_relevance(min_relevance: float | None) -> None:
+    """Refuse what is no relevance: a MaxSim given in its place would let nothing through."""
+    if min_relevance is not None and not 0 <= min_relevance <= 1:
+        raise InvalidInput(f"min_relevance={min_relevance}: give 0 to 1; score_threshold= takes a MaxSim")
+
+
+def _asked_of_qdrant(options: SearchOptions) -> SearchOptions:
+    """Return what to ask for, where some of it is done here: diversity wants more hits, and their vectors."""
+    if options.mmr is None:
+        return options
+    wanted = options.limit + options.offset
+    return replace(options, offset=0, limit=max(wanted, options.mmr.candidates_limit or 0), with_vectors=True)
+
+
+def _encoded(layout: Layout, queries: Sequence[Query]) -> Operation[list[Multivector]]:
+    """Encode those queries that are texts, all in one step; check those that are vectors."""
+    texts = [check_text(query, "query") for query in queries if isinstance(query, str)]
+    fresh: Iterator[Any] = iter((yield EncodeQueries(texts))) if texts else iter(())
+    return [
+        points.check_multivector(next(fresh) if isinstance(query, str) else query, layout.dim, "query")
+        for query in queries
+    ]
+
+
+def _requests(
+    layout: Layout, queries: Sequence[Query], encoded: Sequence[Multivector], options: SearchOptions
+) -> Operation[list[models.QueryRequest]]:
+    """Say what to ask Qdrant for each query."""
+    stages = () if options.exhaustive else layout.stages
+    staged: list[list[Any]] = [[] for _ in queries]
+    if stages:
+        texts = [query if isinstance(query, str) else None for query in queries]
+        staged = yield Compute(
+            lambda _: [
+                [stage.encode_query(text, vectors) for stage in stages]
+                for text, vectors in zip(texts, encoded, strict=True)
+            ]
+        )
+    return [
+        models.QueryRequest.model_construct(
+            query=vectors,
+            prefetch=plan_prefetch(
+                list(zip(stages, stage_vectors, strict=True)),
+                candidates=max(options.candidates, options.limit + options.offset),
+                fusion=options.fusion,
+                filter=options.filter,
+                params=options.search_params,
+            )
+            or None,
+            using=layout.using,
+            filter=options.filter,
+            params=_rescored(layout, options.search_params),
+            limit=options.limit,
+            offset=options.offset or None,
+            score_threshold=_lowest_score(options, len(vectors)),
+            with_payload=True,
+            with_vector=with_vectors_of(layout, options.with_vectors),
+        )
+        for vectors, stage_vectors in zip(encoded, staged, strict=True)
+    ]
+
+
+def _responses(
+    layout: Layout, requests: Sequence[models.QueryRequest], options: SearchOptions
+) -> Operation[Sequence[models.QueryResponse]]:
+    """Ask: a single query by the method for one, which every version of a server has."""
+    about = {"collection_name": layout.name, "consistency": options.consistency}
+    if len(requests) > 1:
+        return (yield Call("query_batch_points", _given({**about, "requests": list(requests)})))  # type: ignore[no-any-return]
+    [request] = requests
+    arguments = {
+        **about,
+        "query": request.query,
+        "prefetch": request.prefetch,
+        "using": request.using,
+        "query_filter": request.filter,
+        "search_params": request.params,
+        "limit": request.limit,
+        "offset": request.offset,
+        "score_threshold": request.score_threshold,
+        "with_payload": request.with_payload,
+        "with_vectors": request.with_vector,
+    }
+    return [(yield Call("query_points", _given(arguments)))]
+
+
+def _given(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in arguments.items() if value is not None}
+
+
+def _lowest_score(options: SearchOptions, query_vectors: int) -> float | None:
+    """Return the lowest MaxSim that either threshold lets through."""
+    stated = [] if options.score_threshold is None else [options.score_threshold]
+    if options.min_relevance:  # at 0 everything passes; a hair lower, as an engine rounds: `_hits` looks again
+        stated.append(options.min_relevance * query_vectors - 1e-3)
+    return max(stated, default=None)
+
+
+def _hits(response: models.QueryResponse, layout: Layout, query_vectors: int, options: SearchOptions) -> list[Hit]:
+    hits = [points.to_hit(point, layout, query_vectors) for point in response.points]
+    return [hit for hit in hits if hit.relevance >= (options.min_relevance or 0)]
+
+
+def _diverse(hits: Sequence[Hit], query_vectors: int, options: SearchOptions) -> list[Hit]:
+    diversity = 0.5 if options.mmr is None or options.mmr.diversity is None else options.mmr.diversity
+    chosen = diversified(hits, query_vectors, k=options.limit + options.offset, lambda_mult=1 - diversity)
+    page = chosen[options.offset :]
+    return page if options.with_vectors else [replace(hit, vectors=None) for hit in page]
+
+
+def _rescored(layout: Layout, asked: models.SearchParams | None) -> models.SearchParams | None:
+    """Return the caller's parameters, with rescoring where the vectors are quantised and nothing else is said."""
+    if layout.oversampling is None or (asked is not None and asked.quantization is not None):
+        return asked
+    rescoring = models.QuantizationSearchParams(rescore=True, oversampling=layout.oversampling)
+    return (asked or models.SearchParams()).model_copy(update={"quantization": rescoring})
