@@ -3,22 +3,53 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 from colbert_qdrant.errors import InvalidInput
-from colbert_qdrant.types import Embedder
+from colbert_qdrant.types import Embedder, Multivector
 
 
-def as_embedder(embedder: Embedder | str | os.PathLike[str]) -> Embedder:
-    """Return the embedder; a name is that of a model."""
+class NoEmbedder:
+    """Stands where a collection has no embedder: vectors are given to it, and texts refused.
+
+    Parameters
+    ----------
+    dim
+        Length of the token vectors.
+    """
+
+    model_name = "none"
+
+    def __init__(self, dim: int) -> None:
+        self.dim = dim
+        self.settings = {"dim": dim}
+
+    def embed(self, documents: Iterable[str]) -> Iterable[Multivector]:
+        """Refuse documents."""
+        raise InvalidInput("the collection has no embedder: give each text's token vectors, add(..., vectors=)")
+
+    def query_embed(self, query: str | Iterable[str]) -> Iterable[Multivector]:
+        """Refuse queries."""
+        raise InvalidInput("the collection has no embedder: search with the query's (tokens, dim) vectors")
+
+
+def as_embedder(embedder: Embedder | str | os.PathLike[str] | None, dim: int | None = None) -> Embedder:
+    """Return the embedder; a name is that of a model; ``None``: one that takes vectors of `dim` numbers only."""
+    if embedder is None:
+        if not isinstance(dim, int) or dim < 1:
+            raise InvalidInput(f"dim={dim!r}: without an embedder say how long the token vectors are, such as dim=128")
+        return NoEmbedder(dim)
+    if dim is not None:
+        raise InvalidInput(f"dim={dim}: an embedder knows the length of its vectors; dim= goes with embedder=None")
     if isinstance(embedder, str | os.PathLike):
         from colbert_qdrant.embedding.embedder import ColbertEmbedder
 
         return ColbertEmbedder(os.fspath(embedder))
     if not isinstance(embedder, Embedder):
         raise InvalidInput(
-            f"embedder is a {type(embedder).__name__}; give a ColbertEmbedder, a model's name, or an object with "
-            "model_name, dim, embed and query_embed"
+            f"embedder is a {type(embedder).__name__}; give a ColbertEmbedder, a model's name, an object with "
+            "model_name, dim, embed and query_embed, or None and dim="
         )
     return embedder
 

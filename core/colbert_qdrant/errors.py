@@ -69,5 +69,12 @@ class EngineError(ColbertQdrantError, RuntimeError):
     """Qdrant refused a request."""
 
 
+class MissingIndex(EngineError):
+    """The server's strict mode wants a payload index that the collection lacks; `create_index` makes it.
+
+    https://qdrant.tech/documentation/guides/administration/#strict-mode
+    """
+
+
 class MissingExtra(ColbertQdrantError, ImportError):
     """An optional dependency is not installed; the message names the extra that brings it."""

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from qdrant_client import models
 
-from colbert_qdrant.collection import ingest, operations, searching
-from colbert_qdrant.collection.driving import AsyncDriver, InThreads
+from colbert_qdrant.collection import administration, ingest, operations, searching
+from colbert_qdrant.collection.driving import InThreads
 from colbert_qdrant.collection.engines import AsyncEngine, Place, connect, connect_async
+from colbert_qdrant.collection.indexes import Index
 from colbert_qdrant.collection.ingest import AddReport, OnError, Source
+from colbert_qdrant.collection.managed import AsyncManagedCollection
 from colbert_qdrant.collection.operations import Query, RecordId
 from colbert_qdrant.collection.points import Hit, Record
 from colbert_qdrant.collection.progress import progress_bar
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from qdrant_client import AsyncQdrantClient, QdrantClient
 
 
-class AsyncMultivectorCollection(AsyncDriver):
+class AsyncMultivectorCollection(AsyncManagedCollection):
     """`MultivectorCollection` for an event loop.
 
     With `url` or an `AsyncQdrantClient` the I/O is asynchronous; in memory, embedded, or with a `QdrantClient`,
@@ -42,7 +44,7 @@ class AsyncMultivectorCollection(AsyncDriver):
     ----------
     name, embedder, url, path, location, api_key, prefer_grpc, timeout
         As in `MultivectorCollection`.
-    vector_name, content_key, metadata_key, stages, storage, create
+    dim, vector_name, content_key, metadata_key, stages, storage, indexes, create
         As in `MultivectorCollection`.
     client
         An `AsyncQdrantClient` or a `QdrantClient`.
@@ -51,8 +53,9 @@ class AsyncMultivectorCollection(AsyncDriver):
     def __init__(
         self,
         name: str,
-        embedder: Embedder | str,
+        embedder: Embedder | str | None,
         *,
+        dim: int | None = None,
         client: AsyncQdrantClient | QdrantClient | None = None,
         url: str | None = None,
         path: str | os.PathLike[str] | None = None,
@@ -65,6 +68,7 @@ class AsyncMultivectorCollection(AsyncDriver):
         metadata_key: str = "metadata",
         stages: Iterable[Stage | Muvera] | None = None,
         storage: Storage | None = None,
+        indexes: Mapping[str, Index] | None = None,
         create: bool = True,
     ) -> None:
         self.place = Place(
@@ -76,14 +80,14 @@ class AsyncMultivectorCollection(AsyncDriver):
             prefer_grpc=prefer_grpc,
             timeout=timeout,
         )
-        self.embedder = as_embedder(embedder)
+        self.embedder = as_embedder(embedder, dim)
         self.settings = embedder_settings(self.embedder)
         self._queries = AsyncQueryBatcher(QueryBatcher(self.embedder))
         self.storage = storage or Storage()
-        dim = embedder_dim(self.embedder)
-        self._layout = Layout(name, vector_name, content_key, metadata_key, dim, as_stages(stages or ()))
+        size = embedder_dim(self.embedder)
+        self._layout = Layout(name, vector_name, content_key, metadata_key, size, as_stages(stages or ()))
         self._of: MultivectorCollection | None = None
-        self._create, self._restore = create, stages is None
+        self._create, self._restore, self._indexes = create, stages is None, indexes or {}
         self.engine: AsyncEngine = connect_async(self.place) or InThreads(connect(self.place))
         self._owns_engine = client is None
         self._is_open = False
@@ -171,6 +175,11 @@ class AsyncMultivectorCollection(AsyncDriver):
         await self._open()
         await self._run(operations.delete(self.layout, ids, filter))
 
+    async def set_metadata(self, ids: Iterable[RecordId], metadata: Mapping[str, Any]) -> int:
+        """Set keys in the metadata of records; see `MultivectorCollection.set_metadata`."""
+        await self._open()
+        return await self._run(operations.set_metadata(self.layout, ids, metadata))
+
     async def count(self, filter: models.Filter | None = None) -> int:
         """Return how many records pass a filter, exactly."""
         await self._open()
@@ -225,8 +234,8 @@ class AsyncMultivectorCollection(AsyncDriver):
             return
         async with self._opening:
             if not self._is_open:
-                opening = operations.open_collection(
-                    self.layout, self.settings, self.storage, create=self._create, restore=self._restore
+                opening = administration.open_collection(
+                    self.layout, self.settings, self.storage, self._indexes, create=self._create, restore=self._restore
                 )
                 self.layout = await self._run(opening)
                 self._is_open = True

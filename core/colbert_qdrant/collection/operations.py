@@ -23,7 +23,7 @@ from colbert_qdrant.collection.stages import (
     stage_bytes,
 )
 from colbert_qdrant.collection.storage import Footprint, Storage, footprint
-from colbert_qdrant.errors import CollectionNotFound, EngineError, InvalidInput, UnsupportedByEngine
+from colbert_qdrant.errors import InvalidInput, UnsupportedByEngine
 from colbert_qdrant.telemetry import logger
 from colbert_qdrant.types import Embedder, Multivector
 
@@ -101,23 +101,6 @@ def attributes(step: Step) -> dict[str, Any] | None:
             return None
 
 
-def open_collection(
-    layout: Layout, settings: Mapping[str, Any], storage: Storage, *, create: bool, restore: bool
-) -> Operation[Layout]:
-    """Attach to the collection, or create it; returns where things are in it."""
-    name = {"collection_name": layout.name}
-    if not (yield Call("collection_exists", name)):
-        if not create:
-            raise CollectionNotFound(f"there is no collection {layout.name!r}; create=True makes it")
-        try:
-            yield Call("create_collection", schema.creation(layout, settings, storage))
-        except EngineError:  # somebody else may have been faster
-            if not (yield Call("collection_exists", name)):
-                raise
-    info = yield Call("get_collection", name)
-    return schema.attach(layout, info, settings, storage, restore=restore)
-
-
 def get(layout: Layout, ids: Sequence[RecordId], *, with_vectors: bool) -> Operation[list[Record]]:
     """Fetch records in the order of their ids; ids that are not stored are left out."""
     wanted = [points.point_id(record_id) for record_id in check_ids(ids)]
@@ -150,6 +133,24 @@ def delete(layout: Layout, ids: Iterable[RecordId] | None, filter: models.Filter
             else models.FilterSelector(filter=models.Filter(must=[has_id(wanted), filter]))
         )
     yield Call("delete", {"collection_name": layout.name, "points_selector": selector, "wait": True})
+
+
+def set_metadata(layout: Layout, ids: Iterable[RecordId], metadata: Mapping[str, Any]) -> Operation[int]:
+    """Set these keys in the metadata of records, leaving their other keys and their vectors; returns how many."""
+    values = points.check_metadata(metadata)
+    wanted = list(dict.fromkeys(points.point_id(record_id) for record_id in check_ids(ids)))
+    changed = 0
+    for at in range(0, len(wanted) if values else 0, SCROLL_PAGE):
+        page = {"ids": wanted[at : at + SCROLL_PAGE], "with_payload": True, "with_vectors": False}
+        found = yield Call("retrieve", {"collection_name": layout.name, **page})
+        nested = [point.id for point in found if points.has_metadata(point.payload or {}, layout)]
+        flat = [point.id for point in found if point.id not in nested]  # made by hand, metadata from top to bottom
+        for selected, key in ((nested, layout.metadata_key), (flat, None)):
+            if selected:
+                arguments = {"collection_name": layout.name, "payload": values, "points": selected, "wait": True}
+                yield Call("set_payload", arguments if key is None else {**arguments, "key": key})
+        changed += len(found)
+    return changed
 
 
 def count(layout: Layout, filter: models.Filter | None) -> Operation[int]:

@@ -266,7 +266,7 @@ def to_point(
 def to_record(point: models.Record | models.ScoredPoint, layout: Layout) -> Record:
     """Return what a point of the collection says, whether we wrote it or somebody by hand."""
     payload = point.payload or {}
-    if layout.metadata_key in payload or ID_KEY in payload:
+    if has_metadata(payload, layout):
         metadata = payload.get(layout.metadata_key) or {}
     else:  # a payload without our keys is metadata from top to bottom
         metadata = {key: value for key, value in payload.items() if key != layout.content_key}
@@ -278,6 +278,11 @@ def to_record(point: models.Record | models.ScoredPoint, layout: Layout) -> Reco
         payload=payload,
         vectors=_vectors(point.vector, layout),
     )
+
+
+def has_metadata(payload: Mapping[str, Any], layout: Layout) -> bool:
+    """Tell a payload that keeps metadata under a key of its own from one that is metadata from top to bottom."""
+    return layout.metadata_key in payload or ID_KEY in payload
 
 
 def to_hit(point: models.ScoredPoint, layout: Layout, query_vectors: int) -> Hit:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from qdrant_client import models
 
-from colbert_qdrant.collection import ingest, operations, searching
-from colbert_qdrant.collection.driving import Driver
+from colbert_qdrant.collection import administration, ingest, operations, searching
 from colbert_qdrant.collection.engines import Place, connect
+from colbert_qdrant.collection.indexes import Index
 from colbert_qdrant.collection.ingest import AddReport, Failure, OnError, Source
+from colbert_qdrant.collection.managed import ManagedCollection
 from colbert_qdrant.collection.operations import Query, RecordId
 from colbert_qdrant.collection.points import Hit, Record
 from colbert_qdrant.collection.progress import progress_bar
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from colbert_qdrant.collection.aio import AsyncMultivectorCollection
 
 
-class MultivectorCollection(Driver):
+class MultivectorCollection(ManagedCollection):
     """A Qdrant collection of documents, each stored as one vector a token and found by MaxSim.
 
     The collection is created when it is missing. One that exists is attached to when it fits, also when it was
@@ -44,7 +45,8 @@ class MultivectorCollection(Driver):
     name
         Of the collection.
     embedder
-        A `ColbertEmbedder`, the name of a model, or any `Embedder`.
+        A `ColbertEmbedder`, the name of a model, or any `Embedder`. ``None``: a collection that takes and gives
+        vectors only, each of `dim` numbers.
     client, url, path, location, api_key, prefer_grpc, timeout
         Where the collection lives; see `Place`. By default in memory.
     vector_name
@@ -56,6 +58,9 @@ class MultivectorCollection(Driver):
         the collection was made; for a new one none, so that MaxSim answers over all documents.
     storage
         How a new collection is stored; see `Storage`.
+    indexes
+        Payload indexes by metadata key, such as ``{"year": "integer"}``; those that are missing are made. See
+        `create_index`.
     create
         Make the collection where there is none.
 
@@ -86,8 +91,9 @@ class MultivectorCollection(Driver):
     def __init__(
         self,
         name: str,
-        embedder: Embedder | str,
+        embedder: Embedder | str | None,
         *,
+        dim: int | None = None,
         client: QdrantClient | None = None,
         url: str | None = None,
         path: str | os.PathLike[str] | None = None,
@@ -100,6 +106,7 @@ class MultivectorCollection(Driver):
         metadata_key: str = "metadata",
         stages: Iterable[Stage | Muvera] | None = None,
         storage: Storage | None = None,
+        indexes: Mapping[str, Index] | None = None,
         create: bool = True,
     ) -> None:
         self.place = Place(
@@ -111,18 +118,18 @@ class MultivectorCollection(Driver):
             prefer_grpc=prefer_grpc,
             timeout=timeout,
         )
-        self.embedder = as_embedder(embedder)
+        self.embedder = as_embedder(embedder, dim)
         self.settings = embedder_settings(self.embedder)
         self.queries = QueryBatcher(self.embedder)
         self.storage = storage or Storage()
-        dim = embedder_dim(self.embedder)
-        wanted = Layout(name, vector_name, content_key, metadata_key, dim, as_stages(stages or ()))
+        size = embedder_dim(self.embedder)
+        wanted = Layout(name, vector_name, content_key, metadata_key, size, as_stages(stages or ()))
         self._faces: dict[asyncio.AbstractEventLoop, AsyncMultivectorCollection] = {}
         self._making_a_face = threading.Lock()
         self.engine = connect(self.place)
         try:
-            opening = operations.open_collection(
-                wanted, self.settings, self.storage, create=create, restore=stages is None
+            opening = administration.open_collection(
+                wanted, self.settings, self.storage, indexes or {}, create=create, restore=stages is None
             )
             self.layout = self._run(opening)
         except BaseException:
@@ -238,6 +245,23 @@ class MultivectorCollection(Driver):
     def delete(self, ids: Iterable[RecordId] | None = None, *, filter: models.Filter | None = None) -> None:
         """Delete records by id, by filter, or those of the ids that pass the filter; missing ones are no error."""
         self._run(operations.delete(self.layout, ids, filter))
+
+    def set_metadata(self, ids: Iterable[RecordId], metadata: Mapping[str, Any]) -> int:
+        """Set keys in the metadata of records without encoding anything; their other keys and vectors stay.
+
+        Parameters
+        ----------
+        ids
+            Of the records; those that are not stored are left out.
+        metadata
+            JSON values by key. A value replaces the one that is there, with all that lies below it.
+
+        Returns
+        -------
+        int
+            How many records there were.
+        """
+        return self._run(operations.set_metadata(self.layout, ids, metadata))
 
     def count(self, filter: models.Filter | None = None) -> int:
         """Return how many records pass a filter, exactly."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 from colbert_qdrant.collection.engines.bm25 import with_bm25_vectors
 from colbert_qdrant.collection.points import Wire
-from colbert_qdrant.errors import InvalidInput
+from colbert_qdrant.errors import InvalidInput, UnsupportedByEngine
 
 if TYPE_CHECKING:
     from qdrant_client import AsyncQdrantClient, QdrantClient
@@ -43,6 +43,18 @@ class AsyncEngine(Protocol):
     async def close(self) -> None:
         """Let go of what the engine holds."""
         ...
+
+
+class PlaceKeywords(TypedDict, total=False):
+    """The fields of `Place`, as keyword arguments of what opens one."""
+
+    client: QdrantClient | AsyncQdrantClient | None
+    url: str | None
+    path: str | os.PathLike[str] | None
+    location: str | None
+    api_key: str | None
+    prefer_grpc: bool
+    timeout: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +123,8 @@ class Embedded:
 
     def call(self, method: str, arguments: Mapping[str, Any]) -> Any:
         """Carry out one call."""
+        if not hasattr(self.client, method):
+            raise UnsupportedByEngine(f"{method} is not supported by the embedded engine; a Qdrant server has it")
         return getattr(self.client, method)(**with_bm25_vectors(arguments))
 
     def close(self) -> None:

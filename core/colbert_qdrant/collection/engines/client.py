@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -20,7 +21,7 @@ from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedR
 from colbert_qdrant.collection.engines.bm25 import with_bm25_vectors
 from colbert_qdrant.collection.points import Wire
 from colbert_qdrant.collection.schema import UNNAMED_VECTOR
-from colbert_qdrant.errors import ColbertQdrantError, CollectionNotFound, EngineError, EngineUnavailable
+from colbert_qdrant.errors import ColbertQdrantError, CollectionNotFound, EngineError, EngineUnavailable, MissingIndex
 
 # https://github.com/qdrant/qdrant/blob/master/config/config.yaml: max_request_size_mb is 32. A float32 widened to a
 # Python float is 20.7 bytes of JSON on average (measured on unit vectors).
@@ -30,6 +31,10 @@ _IN_PROCESS = Wire(bytes_per_float=8, request_bytes=64 * 2**20)
 
 # A time-out of Qdrant's own is 408: https://github.com/qdrant/qdrant/blob/master/src/actix/helpers.rs
 _PASSING = (408, 429)
+
+_MISSING_INDEX = re.compile(
+    r'Index required but not found for \\?"(?P<path>[^"\\]+)\\?"(?: of one of the following types: \[(?P<kind>\w+))?'
+)
 
 LOCAL_MODE_DOCUMENTS = 5_000
 """More than that take local mode about a quarter of a second a search (tests/benchmarks/embedded_engine.py)."""
@@ -59,7 +64,7 @@ class ClientEngine:
 
     def call(self, method: str, arguments: Mapping[str, Any]) -> Any:
         """Carry out one call; the client's exceptions come out as ours."""
-        if method == "optimize":  # a server does it by itself, local mode has no index
+        if method in _not_done(self.is_local):
             return False
         ready = as_local(arguments) if self.is_local else as_lists(arguments)
         operation: Callable[..., Any] = getattr(self.client, method)
@@ -104,7 +109,7 @@ class AsyncClientEngine:
 
     async def call(self, method: str, arguments: Mapping[str, Any]) -> Any:
         """Carry out one call; the client's exceptions come out as ours."""
-        if method == "optimize":  # a server does it by itself, local mode has no index
+        if method in _not_done(self.is_local):
             return False
         ready = as_local(arguments) if self.is_local else as_lists(arguments)
         operation: Callable[..., Any] = getattr(self.client, method)
@@ -116,6 +121,11 @@ class AsyncClientEngine:
     async def close(self) -> None:
         """Close the client."""
         await self.client.close()
+
+
+def _not_done(is_local: bool) -> Sequence[str]:
+    """Return what there is nothing to do for: a server optimizes by itself, local mode has no payload indexes."""
+    return ("optimize", "create_payload_index", "delete_payload_index") if is_local else ("optimize",)
 
 
 def is_local(client: QdrantClient | AsyncQdrantClient) -> bool:
@@ -199,7 +209,7 @@ def translated(error: Exception, method: str, arguments: Mapping[str, Any]) -> E
         if error.status_code in _PASSING or (error.status_code or 0) >= 500:
             message = f"{method} on {name!r}: Qdrant answered {error.status_code} {error.reason_phrase}: {answer}"
             return EngineUnavailable(message, retry_after=_retry_after(error))
-        return EngineError(f"{method} on {name!r}: Qdrant answered {error.status_code} {error.reason_phrase}: {answer}")
+        return _refused(f"{method} on {name!r}: Qdrant answered {error.status_code} {error.reason_phrase}: {answer}")
     if type(error).__module__.startswith("grpc"):
         return _from_grpc(error, method, name)
     if isinstance(error, ValueError) and "not found" in str(error) and str(name) in str(error):
@@ -225,7 +235,16 @@ def _from_grpc(error: Any, method: str, name: object) -> Exception:
         return EngineUnavailable(f"{method} on {name!r}: Qdrant did not answer ({details}). Is the server running?")
     if code == "NOT_FOUND":
         return CollectionNotFound(f"collection {name!r} does not exist: {details}")
-    return EngineError(f"{method} on {name!r}: Qdrant answered {code}: {details}")
+    return _refused(f"{method} on {name!r}: Qdrant answered {code}: {details}")
+
+
+def _refused(message: str) -> EngineError:
+    """Say which index is missing where that is why; the server's words are in its `operations/verification`."""
+    missing = _MISSING_INDEX.search(message)
+    if missing is None:
+        return EngineError(message)
+    path, kind = missing["path"], missing["kind"] or "keyword"
+    return MissingIndex(f"{message}. create_index('$.{path}', {kind!r}) makes it")
 
 
 def _wire(client: QdrantClient | AsyncQdrantClient) -> Wire:

@@ -148,6 +148,15 @@ class EdgeCollections:
             collection.update(engine().UpdateOperation.create_field_index(field_name, translate(schema)))
         return answers.completed()
 
+    def delete_payload_index(
+        self, collection_name: str, field_name: str, wait: bool = True, **unsupported: object
+    ) -> models.UpdateResult:
+        """Index a payload field no longer; one that isn't indexed is no error."""
+        refuse("delete_payload_index", unsupported)
+        with self._collection(collection_name) as collection:
+            collection.update(engine().UpdateOperation.delete_field_index(field_name))
+        return answers.completed()
+
     def optimize(self, collection_name: str) -> bool:
         """Build the indexes and merge the segments; False when there was nothing to do.
 

@@ -1,0 +1,87 @@
+"""What is done with whole collections: opening, listing and dropping one, letting one take another's name.
+
+Operations as those of `operations.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from qdrant_client import models
+
+from colbert_qdrant.collection import indexes, schema
+from colbert_qdrant.collection.indexes import Index
+from colbert_qdrant.collection.operations import Call, Operation
+from colbert_qdrant.collection.schema import Layout
+from colbert_qdrant.collection.storage import Storage
+from colbert_qdrant.errors import CollectionNotFound, EngineError, InvalidInput, UnsupportedByEngine
+
+
+def open_collection(
+    layout: Layout,
+    settings: Mapping[str, Any],
+    storage: Storage,
+    wanted_indexes: Mapping[str, Index],
+    *,
+    create: bool,
+    restore: bool,
+) -> Operation[Layout]:
+    """Attach to the collection, or create it; returns where things are in it."""
+    name = {"collection_name": layout.name}
+    if not (yield Call("collection_exists", name)):
+        if not create:
+            raise CollectionNotFound(f"there is no collection {layout.name!r}; create=True makes it")
+        try:
+            yield Call("create_collection", schema.creation(layout, settings, storage))
+        except EngineError:  # somebody else may have been faster
+            if not (yield Call("collection_exists", name)):
+                raise
+    info = yield Call("get_collection", name)
+    attached = schema.attach(layout, info, settings, storage, restore=restore)
+    yield from indexes.create_missing(attached, wanted_indexes)
+    return attached
+
+
+def names() -> Operation[list[str]]:
+    """Return the names of all collections of a place, in order."""
+    return sorted(collection.name for collection in (yield Call("get_collections", {})).collections)
+
+
+def drop(layout: Layout) -> Operation[None]:
+    """Remove the collection with all that it holds, and its aliases."""
+    name = (yield from _aliases()).get(layout.name, layout.name)
+    if not (yield Call("delete_collection", {"collection_name": name})):
+        raise CollectionNotFound(f"there is no collection {name!r} (any more)")
+
+
+def publish(layout: Layout, alias: str) -> Operation[str | None]:
+    """Let an alias stand for the collection, in one step; returns what it stood for before."""
+    if not isinstance(alias, str) or not alias:
+        raise InvalidInput(f"alias {alias!r}: give a non-empty string")
+    aliases = yield from _aliases(required=True)
+    name = aliases.get(layout.name, layout.name)
+    before: str | None = aliases.get(alias)
+    if alias in (yield from names()):
+        raise InvalidInput(
+            f"{alias!r} is a collection, and an alias can't share its name. Fill collections under names of their own "
+            "('docs-1', 'docs-2') and let programs open the alias"
+        )
+    steps: list[Any] = [
+        models.CreateAliasOperation(create_alias=models.CreateAlias(collection_name=name, alias_name=alias))
+    ]
+    if before is not None:
+        steps.insert(0, models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias)))
+    yield Call("update_collection_aliases", {"change_aliases_operations": steps})
+    return before
+
+
+def _aliases(*, required: bool = False) -> Operation[dict[str, str]]:
+    """Return the collection of each alias; none where the engine knows no aliases."""
+    try:
+        response = yield Call("get_aliases", {})
+    except UnsupportedByEngine:
+        if required:
+            raise
+        return {}
+    return {alias.alias_name: alias.collection_name for alias in response.aliases}

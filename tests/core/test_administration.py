@@ -1,0 +1,153 @@
+"""What is done with whole collections, and with metadata: the same on every engine, or refused by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from qdrant_client import QdrantClient, models
+
+from colbert_qdrant import AsyncMultivectorCollection, MultivectorCollection
+from colbert_qdrant.embedders import NoEmbedder
+from colbert_qdrant.errors import CollectionNotFound, InvalidInput, UnsupportedByEngine
+from conftest import WordEmbedder
+
+Make = Callable[..., MultivectorCollection]
+
+TEXTS = ["red apple", "green apple pie", "blue sky"]
+IDS = ["a", "b", "c"]
+
+
+@pytest.fixture
+def fruits(collection: MultivectorCollection) -> MultivectorCollection:
+    collection.add(TEXTS, [{"color": text.split()[0], "tags": {"kind": ["x"]}} for text in TEXTS], IDS)
+    return collection
+
+
+def test_collections_are_listed(collection: MultivectorCollection, place: dict[str, Any]) -> None:
+    assert collection.name in MultivectorCollection.list(**place)
+
+
+async def test_an_asynchronous_face_lists_and_drops(place: dict[str, Any], words: WordEmbedder) -> None:
+    if "path" in place:
+        pytest.skip("a folder is one client's at a time")
+    async with AsyncMultivectorCollection("async-drop", words, **place) as collection:
+        assert "async-drop" in await AsyncMultivectorCollection.list(**place)
+
+        await collection.drop()
+
+        assert "async-drop" not in await AsyncMultivectorCollection.list(**place)
+
+
+def test_a_dropped_collection_is_gone_with_its_documents(make_collection: Make, place: dict[str, Any]) -> None:
+    collection = make_collection()
+    collection.add(TEXTS)
+
+    collection.drop()
+
+    with pytest.raises(CollectionNotFound):
+        collection.count()
+    with pytest.raises(CollectionNotFound, match="any more"):
+        collection.drop()
+    assert make_collection(name=collection.name).count() == 0
+
+
+def test_a_new_collection_takes_the_name_of_the_old(make_collection: Make, place: dict[str, Any]) -> None:
+    if "path" in place:
+        pytest.skip("the embedded engine has no aliases")
+    old, new = make_collection(), make_collection()
+    old.add(["old text"])
+    new.add(["new text"])
+    name = f"{old.name}-published"
+
+    assert old.publish(alias=name) is None
+    reader = make_collection(name=name)
+    assert [hit.text for hit in reader.search("text")] == ["old text"]
+    assert new.publish(alias=name) == old.name
+
+    assert [hit.text for hit in reader.search("text")] == ["new text"]
+    old.drop()
+    assert reader.count() == 1
+
+
+def test_dropping_by_an_alias_drops_the_collection(words: WordEmbedder) -> None:
+    client = QdrantClient(":memory:")
+    MultivectorCollection("docs-1", words, client=client).publish("docs")
+
+    MultivectorCollection("docs", words, client=client).drop()
+
+    assert MultivectorCollection.list(client=client) == []
+
+
+def test_an_alias_can_not_share_a_collections_name(make_collection: Make, place: dict[str, Any]) -> None:
+    collection = make_collection()
+
+    if "path" in place:
+        with pytest.raises(UnsupportedByEngine, match="get_aliases"):
+            collection.publish("docs")
+    else:
+        with pytest.raises(InvalidInput, match="can't share its name"):
+            collection.publish(collection.name)
+    with pytest.raises(InvalidInput, match="alias ''"):
+        collection.publish("")
+
+
+def test_metadata_is_set_without_encoding(fruits: MultivectorCollection) -> None:
+    before = fruits.get(["a"], with_vectors=True)[0].vectors
+    fruits.embedder = NoEmbedder(16)
+
+    assert fruits.set_metadata(["a", "c", "missing"], {"year": 1999, "tags": {"new": 1}}) == 2
+
+    assert [record.metadata for record in fruits.get(IDS)] == [
+        {"color": "red", "tags": {"new": 1}, "year": 1999},
+        {"color": "green", "tags": {"kind": ["x"]}},
+        {"color": "blue", "tags": {"new": 1}, "year": 1999},
+    ]
+    after = fruits.get(["a"], with_vectors=True)[0]
+    assert after.text == "red apple"
+    assert (after.vectors == before).all()  # type: ignore[union-attr]
+
+
+def test_none_takes_a_key_away(fruits: MultivectorCollection) -> None:
+    fruits.set_metadata(["a"], {"tags": None})
+
+    assert fruits.get(["a"])[0].metadata == {"color": "red"}
+
+
+def test_setting_nothing_changes_nothing(fruits: MultivectorCollection) -> None:
+    assert fruits.set_metadata([], {"year": 1}) == 0
+    assert fruits.set_metadata(["a"], {}) == 0
+    with pytest.raises(InvalidInput, match="single id"):
+        fruits.set_metadata("a", {"year": 1})
+    with pytest.raises(InvalidInput, match=r"metadata\.year"):
+        fruits.set_metadata(["a"], {"year": float("nan")})
+
+
+def test_metadata_of_a_payload_made_by_hand_stays_where_it_is(words: WordEmbedder) -> None:
+    client = QdrantClient(":memory:")
+    collection = MultivectorCollection("hand", words, client=client)
+    [vectors] = words.embed("red apple")
+    point = models.PointStruct(id=1, vector={"colbert": vectors.tolist()}, payload={"page_content": "red", "year": 1})
+    client.upsert("hand", [point])
+
+    collection.set_metadata([1], {"seen": True})
+
+    assert collection.get([1])[0].metadata == {"year": 1, "seen": True}
+    assert collection.get([1])[0].text == "red"
+
+
+def test_what_is_added_again_keeps_what_was_set_only_if_it_says_so(fruits: MultivectorCollection) -> None:
+    fruits.set_metadata(["a"], {"year": 1999})
+
+    report = fruits.add(["red apple"], [{"color": "red"}], ["a"])
+
+    assert (report.updated, report.encoded) == (1, 0)
+    assert fruits.get(["a"])[0].metadata == {"color": "red"}
+
+
+def test_an_asynchronous_face_can_do_it_too(words: WordEmbedder) -> None:
+    public = {name for name in dir(MultivectorCollection) if not name.startswith("_")}
+    not_for_a_loop = {"as_async", "plan", "footprint", "queries"}
+
+    assert public - {name for name in dir(AsyncMultivectorCollection) if not name.startswith("_")} <= not_for_a_loop
