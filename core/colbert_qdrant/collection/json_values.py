@@ -125,7 +125,7 @@ def _check_depth(depth: int, path: str) -> None:
 def _of_numpy(value: np.generic | np.ndarray[Any, Any], path: str) -> Any:
     """Return Python's own value or lists of such; times keep their unit, which ``tolist`` would drop below µs."""
     if value.dtype.kind == "M" and not np.isnat(value).any():
-        return np.datetime_as_string(value).tolist()
+        return np.datetime_as_string(np.asarray(value)).tolist()
     if value.dtype.kind in "biufU":
         return value.astype(np.float64).tolist() if value.dtype.kind == "f" and value.itemsize > 8 else value.tolist()
     if value.dtype.kind == "O" and isinstance(value, np.ndarray):

@@ -15,7 +15,7 @@ from uuid import UUID
 from qdrant_client import models
 
 from colbert_qdrant.collection import points, schema
-from colbert_qdrant.collection.json_values import MAX_DEPTH
+from colbert_qdrant.collection.json_values import MAX_DEPTH, check_metadata
 from colbert_qdrant.collection.points import PointId, Record
 from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.collection.stages import (
@@ -138,7 +138,7 @@ def delete(layout: Layout, ids: Iterable[RecordId] | None, filter: models.Filter
 
 def set_metadata(layout: Layout, ids: Iterable[RecordId], metadata: Mapping[str, Any]) -> Operation[int]:
     """Set these keys in the metadata of records, leaving their other keys and their vectors; returns how many."""
-    values = points.check_metadata(metadata)
+    values = check_metadata(metadata)
     wanted = list(dict.fromkeys(points.point_id(record_id) for record_id in check_ids(ids)))
     changed = 0
     for at in range(0, len(wanted) if values else 0, SCROLL_PAGE):
