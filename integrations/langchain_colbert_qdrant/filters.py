@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from qdrant_client import models
 
-from colbert_qdrant.collection.json_values import check_metadata
+from colbert_qdrant.collection.points import check_metadata
 from colbert_qdrant.errors import InvalidInput, UnsupportedByEngine
 
 FilterLike: TypeAlias = models.Filter | Mapping[str, Any]

