@@ -13,7 +13,7 @@ from colbert_qdrant import Bm25, Dense, MultivectorCollection, Muvera
 from colbert_qdrant.collection import searching
 from colbert_qdrant.collection.searching import SearchOptions
 from colbert_qdrant.collection.stages import MuveraStage, as_stages, plan_prefetch
-from colbert_qdrant.collection.storage import Storage
+from colbert_qdrant.collection.storage import Storage, footprint
 from colbert_qdrant.errors import CollectionMismatch, InvalidInput, UnsupportedByEngine
 from conftest import WordEmbedder
 
@@ -255,7 +255,7 @@ def test_precision_keeps_the_order(make_collection: Make, datatype: Any) -> None
     assert collection.search("red violin", limit=1)[0].text == "red violin number 4"
 
 
-@pytest.mark.parametrize("quantization", ["int8", "turbo"])
+@pytest.mark.parametrize("quantization", ["int8", "turbo", "turbo2", "turbo8", "binary2"])
 def test_quantised_candidates_are_rescored(make_collection: Make, quantization: Any) -> None:
     collection = make_collection(storage=Storage(quantization=quantization, oversampling=4))
     collection.add(TEXTS, ids=IDS)
@@ -300,7 +300,49 @@ def test_the_embedded_engine_refuses_shards(words: WordEmbedder, tmp_path: Any) 
 
 def test_local_mode_says_what_it_does_not_do(words: WordEmbedder) -> None:
     with pytest.warns(UserWarning, match="datatype"):
-        MultivectorCollection("local", words, storage=Storage(datatype="float16"))
+        MultivectorCollection("local", words, storage=Storage(datatype="turbo8"))
+
+
+def test_local_mode_says_nothing_of_the_default(words: WordEmbedder, recwarn: pytest.WarningsRecorder) -> None:
+    MultivectorCollection("local", words)
+
+    assert not recwarn.list
+
+
+def test_new_collections_store_half_precision(make_collection: Make, place: dict[str, Any]) -> None:
+    collection = make_collection(stages=[Dense(mean_vector)])
+
+    info = collection.engine.call("get_collection", {"collection_name": collection.name})
+
+    assert info.config.params.vectors["colbert"].datatype == models.Datatype.FLOAT16
+    assert info.config.params.vectors["dense"].datatype is None
+
+
+@pytest.mark.parametrize(
+    ("quantization", "bits"),
+    [
+        *[("int8", 8), ("binary", 1), ("binary1.5", 1.5), ("binary2", 2), ("product", 2)],
+        *[("turbo", 4), ("turbo1", 1), ("turbo1.5", 1.5), ("turbo2", 2), ("turbo8", 8)],
+    ],
+)
+def test_a_footprint_counts_the_bits_of_the_quantised_copy(quantization: Any, bits: float) -> None:
+    def memory(storage: Storage) -> int:
+        return footprint(storage, documents=1000, tokens=10, dim=128, stages=[], text=0).memory
+
+    plain, quantised = memory(Storage()), memory(Storage(quantization=quantization))
+
+    assert quantised - plain == 1000 * 10 * 128 * bits / 8
+
+
+def test_quantisation_may_be_qdrants_own(make_collection: Make) -> None:
+    encoding = models.BinaryQuantizationQueryEncoding.SCALAR8BITS
+    own = models.BinaryQuantization(binary=models.BinaryQuantizationConfig(query_encoding=encoding))
+    collection = make_collection(storage=Storage(quantization=own, oversampling=8))
+    collection.add(TEXTS, ids=IDS)
+
+    info = collection.engine.call("get_collection", {"collection_name": collection.name})
+    assert collection.search("red violin", limit=1)[0].text == "red violin number 4"
+    assert info.config.params.vectors["colbert"].quantization_config in (own, None)  # none in local mode
 
 
 @pytest.mark.parametrize(
@@ -308,6 +350,7 @@ def test_local_mode_says_what_it_does_not_do(words: WordEmbedder) -> None:
     [
         ({"datatype": "float8"}, "datatype='float8'"),
         ({"quantization": "int4"}, "quantization='int4'"),
+        ({"quantization": 4}, "quantization=4"),
         ({"oversampling": 0.5}, "oversampling=0.5"),
     ],
 )
@@ -322,10 +365,10 @@ def test_a_footprint_is_estimated_before_anything_is_stored(words: WordEmbedder)
     estimate = collection.footprint(["one two three four"], documents=1_000_000)
 
     signs, numbers = 640 // 8, 640 * 2
-    assert estimate.bytes_per_document == 4 * 16 * 4 + signs + numbers + 18
+    assert estimate.bytes_per_document == 4 * 16 * 2 + signs + numbers + 18
     assert estimate.disk == 1_000_000 * estimate.bytes_per_document
-    assert estimate.memory == 1_000_000 * (4 * 16 * 4 + signs + 18)
-    assert "1.5" in str(estimate)
+    assert estimate.memory == 1_000_000 * (4 * 16 * 2 + signs + 18)
+    assert "1.38 GiB on disk" in str(estimate)
     assert collection.count() == 0
 
 

@@ -4,22 +4,64 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 from qdrant_client import models
 
 from colbert_qdrant.errors import InvalidInput
 
 Datatype: TypeAlias = Literal["float32", "float16", "uint8", "turbo8", "turbo4"]
-Quantization: TypeAlias = Literal["int8", "binary", "product", "turbo"]
+Quantization: TypeAlias = Literal[
+    "int8", "binary", "binary1.5", "binary2", "product", "turbo", "turbo1", "turbo1.5", "turbo2", "turbo8"
+]
 
 _BYTES_PER_NUMBER: dict[str, float] = {"float32": 4, "float16": 2, "uint8": 1, "turbo8": 1, "turbo4": 0.5}
-_QUANTIZED_BYTES_PER_NUMBER: dict[Quantization, float] = {"int8": 1, "binary": 1 / 8, "product": 1 / 4, "turbo": 0.5}
+_BITS_OF_TURBO = {
+    models.TurboQuantBitSize.BITS1: 1,
+    models.TurboQuantBitSize.BITS1_5: 1.5,
+    models.TurboQuantBitSize.BITS2: 2,
+    models.TurboQuantBitSize.BITS4: 4,
+    models.TurboQuantBitSize.BITS8: 8,
+}
+_BITS_OF_BINARY = {
+    models.BinaryQuantizationEncoding.ONE_BIT: 1,
+    models.BinaryQuantizationEncoding.ONE_AND_HALF_BITS: 1.5,
+    models.BinaryQuantizationEncoding.TWO_BITS: 2,
+}
+
+
+def _binary(encoding: models.BinaryQuantizationEncoding | None = None) -> models.QuantizationConfig:
+    return models.BinaryQuantization(binary=models.BinaryQuantizationConfig(always_ram=True, encoding=encoding))
+
+
+def _turbo(bits: models.TurboQuantBitSize | None = None) -> models.QuantizationConfig:
+    return models.TurboQuantization(turbo=models.TurboQuantQuantizationConfig(always_ram=True, bits=bits))
+
+
+_CONFIGS: dict[Quantization, models.QuantizationConfig] = {
+    "int8": models.ScalarQuantization(
+        scalar=models.ScalarQuantizationConfig(type=models.ScalarType.INT8, always_ram=True)
+    ),
+    "binary": _binary(),
+    "binary1.5": _binary(models.BinaryQuantizationEncoding.ONE_AND_HALF_BITS),
+    "binary2": _binary(models.BinaryQuantizationEncoding.TWO_BITS),
+    "product": models.ProductQuantization(
+        product=models.ProductQuantizationConfig(compression=models.CompressionRatio.X16, always_ram=True)
+    ),
+    "turbo": _turbo(),
+    "turbo1": _turbo(models.TurboQuantBitSize.BITS1),
+    "turbo1.5": _turbo(models.TurboQuantBitSize.BITS1_5),
+    "turbo2": _turbo(models.TurboQuantBitSize.BITS2),
+    "turbo8": _turbo(models.TurboQuantBitSize.BITS8),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Storage:
-    """How to store a collection. The default is Qdrant's own: float32 in memory, nothing quantised.
+    """How to store a collection. The default is half precision in memory, nothing quantised.
+
+    Half precision takes half the bytes of `float32` and was measured to lose nothing (tests/benchmarks/RESULTS.md);
+    local mode keeps float32 whatever is asked for.
 
     Per document of 100 tokens at 128 dimensions, and what was measured on random unit vectors as the share of the
     exact ten best that are found (embedded engine, 3,000 documents of 64 x 96):
@@ -44,7 +86,9 @@ class Storage:
     datatype
         Of the stored token vectors.
     quantization
-        A smaller copy to search in; found candidates are rescored by the originals.
+        A smaller copy to search in; found candidates are rescored by the originals. ``"turbo"`` has 4 bits a number and
+        ``"binary"`` 1, others are in the names. Or Qdrant's own parameters, such as a `models.BinaryQuantization`
+        with a ``query_encoding``.
     oversampling
         How many times the wanted number of candidates is rescored, where the collection is quantised.
     on_disk
@@ -58,8 +102,8 @@ class Storage:
         Of a cluster. https://qdrant.tech/documentation/guides/distributed_deployment/
     """
 
-    datatype: Datatype = "float32"
-    quantization: Quantization | None = None
+    datatype: Datatype = "float16"
+    quantization: Quantization | models.QuantizationConfig | None = None
     oversampling: float = 2.0
     on_disk: bool = False
     on_disk_payload: bool | None = None
@@ -72,9 +116,10 @@ class Storage:
         """Refuse names that Qdrant does not know."""
         if self.datatype not in _BYTES_PER_NUMBER:
             raise InvalidInput(f"datatype={self.datatype!r}: use one of {', '.join(_BYTES_PER_NUMBER)}")
-        if self.quantization is not None and self.quantization not in _QUANTIZED_BYTES_PER_NUMBER:
-            known = ", ".join(_QUANTIZED_BYTES_PER_NUMBER)
-            raise InvalidInput(f"quantization={self.quantization!r}: use one of {known}, or None")
+        if isinstance(self.quantization, str) and self.quantization not in _CONFIGS:
+            raise InvalidInput(f"quantization={self.quantization!r}: use one of {', '.join(_CONFIGS)}, or None")
+        if not isinstance(self.quantization, (str, type(None), *get_args(models.QuantizationConfig))):
+            raise InvalidInput(f"quantization={self.quantization!r:.60}: give a name or Qdrant's own parameters")
         if self.oversampling < 1:
             raise InvalidInput(f"oversampling={self.oversampling}: give at least 1")
 
@@ -87,7 +132,8 @@ class Storage:
         if self.on_disk:
             options["on_disk"] = True
         if self.quantization is not None:
-            options["quantization_config"] = _CONFIGS[self.quantization]
+            asked = self.quantization
+            options["quantization_config"] = _CONFIGS[asked] if isinstance(asked, str) else asked
         return options
 
     @property
@@ -139,11 +185,24 @@ class StoredBytes(NamedTuple):
 
 def stored_bytes(numbers: float, params: models.VectorParams) -> StoredBytes:
     """Return what so many numbers take, stored like this."""
-    quantized = params.quantization_config
-    kinds = [kind for kind, config in _CONFIGS.items() if isinstance(quantized, type(config))]
-    copies = sum(numbers * _QUANTIZED_BYTES_PER_NUMBER[kind] for kind in kinds)
+    copies = numbers * _quantized_bits(params.quantization_config) / 8
     originals = numbers * _BYTES_PER_NUMBER[params.datatype.value if params.datatype else "float32"]
     return StoredBytes(copies + (0 if params.on_disk else originals), copies + originals)
+
+
+def _quantized_bits(config: Any) -> float:
+    """Return what the quantised copy of a number takes."""
+    match config:
+        case models.ScalarQuantization():
+            return 8
+        case models.BinaryQuantization(binary=binary):
+            return _BITS_OF_BINARY[binary.encoding or models.BinaryQuantizationEncoding.ONE_BIT]
+        case models.ProductQuantization(product=product):
+            return 32 / int(product.compression.value.removeprefix("x"))
+        case models.TurboQuantization(turbo=turbo):
+            return _BITS_OF_TURBO[turbo.bits or models.TurboQuantBitSize.BITS4]
+        case _:
+            return 0
 
 
 def footprint(
@@ -178,15 +237,3 @@ def footprint(
     disk = sum(each.disk for each in vectors) + text
     stored = documents * (storage.replication_factor or 1)
     return Footprint(documents, round(disk), round(memory * stored), round(disk * stored))
-
-
-_CONFIGS: dict[Quantization, models.QuantizationConfig] = {
-    "int8": models.ScalarQuantization(
-        scalar=models.ScalarQuantizationConfig(type=models.ScalarType.INT8, always_ram=True)
-    ),
-    "binary": models.BinaryQuantization(binary=models.BinaryQuantizationConfig(always_ram=True)),
-    "product": models.ProductQuantization(
-        product=models.ProductQuantizationConfig(compression=models.CompressionRatio.X16, always_ram=True)
-    ),
-    "turbo": models.TurboQuantization(turbo=models.TurboQuantQuantizationConfig(always_ram=True)),
-}

@@ -155,7 +155,12 @@ def _warn_of_storage(arguments: Mapping[str, Any]) -> None:
     params = vectors.values() if isinstance(vectors, Mapping) else [vectors]
     multivectors = [param for param in params if getattr(param, "multivector_config", None)]
     settings = ("datatype", "quantization_config", "on_disk")
-    ignored = [name for name in settings if any(getattr(param, name, None) for param in multivectors)]
+    default = {"datatype": models.Datatype.FLOAT16}  # nobody asked for it
+    ignored = [
+        name
+        for name in settings
+        if any(getattr(param, name, None) not in (None, False, default.get(name)) for param in multivectors)
+    ]
     if ignored:
         warnings.warn(
             f"qdrant-client's local mode stores vectors as they are: {', '.join(ignored)} has no effect here",
