@@ -21,7 +21,6 @@ from qdrant_client import models
 from colbert_qdrant.collection.engines import edge_folder, edge_translate
 from colbert_qdrant.collection.engines.edge import EdgeClient
 from colbert_qdrant.errors import (
-    CollectionLocked,
     CollectionNotFound,
     MissingExtra,
 )
@@ -239,21 +238,6 @@ def test_a_second_process_is_refused_and_the_first_is_unharmed(small, tmp_path):
     assert run(OPEN_IN_ANOTHER_PROCESS, tmp_path) == "1"
 
 
-def test_a_second_client_of_the_same_process_is_refused(small, tmp_path):
-    small.create_payload_index("small", "year", models.PayloadSchemaType.INTEGER)
-    other = EdgeClient(tmp_path)
-
-    for call in (other.count, other.delete_collection):
-        with pytest.raises(CollectionLocked, match="'small'"):
-            call("small")
-
-    small.upsert("small", [models.PointStruct(id=1, vector=[1.0, 2.0], payload={"year": 1})])
-    small.flush("small")
-    small.close()
-    assert other.count("small").count == 1
-    other.close()
-
-
 def test_two_clients_share_a_path_with_a_collection_each(small, tmp_path):
     with EdgeClient(tmp_path) as other:
         other.create_collection("other", sparse_vectors_config=SPARSE)
@@ -266,17 +250,6 @@ def test_a_missing_collection_leaves_no_folder(client, tmp_path):
         client.count("nowhere")
 
     assert list(tmp_path.iterdir()) == []
-
-
-def test_what_a_killed_creation_left_is_replaced(client, tmp_path):
-    with EdgeClient(tmp_path) as first:
-        first.create_collection("docs", vectors_config=VECTORS)
-    (tmp_path / "docs" / "collection.json").unlink()  # it is written last
-
-    assert not client.collection_exists("docs")
-    client.create_collection("docs", sparse_vectors_config=SPARSE)
-
-    assert client.get_collection("docs").config.params.sparse_vectors == SPARSE
 
 
 WRITE_UNTIL_KILLED = """

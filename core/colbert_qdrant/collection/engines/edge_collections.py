@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from colbert_qdrant.checks import check_text
 from colbert_qdrant.collection.engines import edge_answers as answers
-from colbert_qdrant.collection.engines.edge_folder import CollectionFolder, delete, engine_errors, exists
+from colbert_qdrant.collection.engines import edge_sharing as sharing
+from colbert_qdrant.collection.engines.edge_errors import engine_errors
+from colbert_qdrant.collection.engines.edge_folder import CollectionFolder, exists
 from colbert_qdrant.collection.engines.edge_schema import collection_info, with_vector
 from colbert_qdrant.collection.engines.edge_translate import engine, refuse, translate
-from colbert_qdrant.errors import EngineError, InvalidInput
+from colbert_qdrant.errors import CollectionLocked, EngineError, InvalidInput
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -30,27 +34,31 @@ class EdgeCollections:
         engine()
         if str(path) == ":memory:":
             raise InvalidInput("The embedded engine has no in-memory mode: use QdrantClient(':memory:').")
-        self.path = Path(path).absolute()
-        if self.path.exists() and not self.path.is_dir():
-            raise InvalidInput(f"{self.path} is a file, the embedded engine needs a folder.")
-        if (self.path / "meta.json").exists():
-            raise InvalidInput(
-                f"{self.path} belongs to qdrant_client's local mode: open it with client=QdrantClient(path=...), or "
-                "choose another folder."
-            )
-        self._open: dict[str, CollectionFolder] = {}
-        self._opening = threading.RLock()
+        with engine_errors(f"path={path!r}"):
+            self.path = Path(check_text(os.fspath(path), "path")).absolute()
+            if self.path.exists() and not self.path.is_dir():
+                raise InvalidInput(f"{self.path} is a file, the embedded engine needs a folder.")
+            if (self.path / "meta.json").is_file():  # a folder of that name is a collection
+                raise InvalidInput(
+                    f"{self.path} belongs to qdrant_client's local mode: open it with client=QdrantClient(path=...), "
+                    "or choose another folder."
+                )
+        self._held: dict[str, CollectionFolder] = {}
+        self._holding = threading.RLock()
         self._closed = False
+        self._process = os.getpid()
 
     def collection_exists(self, collection_name: str) -> bool:
         """Return whether the collection exists, without opening it."""
-        return exists(self._folder(collection_name))
+        with engine_errors(f"Collection {collection_name!r}"):
+            return exists(self._folder(collection_name))
 
     def get_collections(self) -> models.CollectionsResponse:
         """Return the names of all collections, without opening them."""
         from qdrant_client.http import models
 
-        names = sorted(folder.name for folder in self.path.glob("*") if exists(folder))
+        with engine_errors(f"The folder {self.path}"):
+            names = sorted(folder.name for folder in self.path.glob("*") if exists(folder))
         return models.CollectionsResponse(collections=[models.CollectionDescription(name=name) for name in names])
 
     def get_collection(self, collection_name: str) -> models.CollectionInfo:
@@ -97,7 +105,7 @@ class EdgeCollections:
         from pydantic_core import to_jsonable_python
 
         refuse("update_collection", unsupported)
-        with self._opening, self._collection(collection_name) as collection:
+        with self._collection(collection_name) as collection:
             merged = (collection.description.metadata or {}) | to_jsonable_python(metadata or {})
             kept = {key: value for key, value in merged.items() if value is not None}
             collection.describe(collection.description.model_copy(update={"metadata": kept}))
@@ -106,13 +114,9 @@ class EdgeCollections:
     def delete_collection(self, collection_name: str, **unsupported: object) -> bool:
         """Remove the collection from disk; False when there is none."""
         refuse("delete_collection", unsupported)
-        with self._opening:
-            if not self.collection_exists(collection_name):
-                return False
-            if collection := self._open.pop(collection_name, None):
-                with suppress(EngineError):  # whatever it holds is of no more use
-                    collection.close()
-            delete(self._folder(collection_name))
+        if not self.collection_exists(collection_name):
+            return False
+        sharing.drop(self._folder(collection_name))
         return True
 
     def create_vector_name(
@@ -125,7 +129,7 @@ class EdgeCollections:
     ) -> models.UpdateResult:
         """Add a vector to the collection; the points that are there have none under its name yet."""
         refuse("create_vector_name", unsupported)
-        with self._opening, self._collection(collection_name) as collection:
+        with self._collection(collection_name) as collection:
             operation, description = with_vector(collection.description, vector_name, vector_name_config)
             collection.update(operation)
             collection.describe(description)
@@ -173,12 +177,18 @@ class EdgeCollections:
             collection.flush()
 
     def close(self) -> None:
-        """Flush and close every collection, and let others open them. A closed client stays closed."""
-        with self._opening, ExitStack() as each_even_if_one_fails:
+        """Give up every collection, which flushes and closes those that nobody else in this process uses.
+
+        A call that runs in another thread is waited for; the next one finds the client closed, and so it stays. In a
+        forked child nothing is done, the collections are the parent's.
+        """
+        if self._process != os.getpid():
+            return
+        with self._holding, ExitStack() as each_even_if_one_fails:
             self._closed = True
-            for collection in self._open.values():
-                each_even_if_one_fails.callback(collection.close)
-            self._open = {}
+            for collection in self._held.values():
+                each_even_if_one_fails.callback(sharing.release, collection, self)
+            self._held = {}
 
     def __enter__(self) -> Self:
         return self
@@ -187,22 +197,33 @@ class EdgeCollections:
         self.close()
 
     def _folder(self, collection_name: str) -> Path:
-        if not 0 < len(collection_name) < 256 or collection_name in (".", "..") or _REFUSED & set(collection_name):
+        name = check_text(collection_name, "collection name")
+        if not 0 < len(name.encode()) < 256 or name in (".", "..") or _REFUSED & set(name):
             raise InvalidInput(
-                f"{collection_name!r} is no name for a collection: 1 to 255 characters, none of {sorted(_REFUSED)}."
+                f"{name!r:.80} is no name for a collection: 1 to 255 bytes of UTF-8, none of {sorted(_REFUSED)}."
             )
-        return self.path / collection_name
+        return self.path / name
 
     def _hold(self, name: str, description: models.CreateCollection | None = None) -> CollectionFolder:
-        with self._opening:
+        if self._process != os.getpid():  # before any lock, which a thread of the parent may hold for ever
+            raise CollectionLocked(
+                f"The embedded collections in {self.path} are open in process {self._process}, of which this one is a "
+                "fork: two processes that write would destroy them. Open them in one process only, after the fork, or "
+                "run a Qdrant server."
+            )
+        with self._holding:
             if self._closed:
                 raise EngineError(f"The EdgeClient of {self.path} is closed.")
-            if name not in self._open or description is not None:
-                self._open[name] = CollectionFolder(self._folder(name), description)
-            return self._open[name]
+            if name not in self._held or self._held[name].closed or description is not None:
+                with engine_errors(f"Collection {name!r}"):
+                    self._held[name] = sharing.hold(self._folder(name), self, description)
+            return self._held[name]
 
     @contextmanager
     def _collection(self, name: str) -> Iterator[CollectionFolder]:
-        collection = self._hold(name)
-        with engine_errors(f"Collection {name!r}"):
-            yield collection
+        while True:
+            collection = self._hold(name)
+            with engine_errors(f"Collection {name!r}"), collection.turn:
+                if not collection.closed:  # by another thread, while this one waited for its turn
+                    yield collection
+                    return

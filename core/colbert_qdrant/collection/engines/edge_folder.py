@@ -4,48 +4,39 @@
 
     <path>/<collection>/
         lock              held for as long as the collection is open
-        collection.json   the request that made it: `CreateCollection`, metadata included. Written last, removed first
+        collection.json   the request that made it: `CreateCollection`, metadata included
+        unfinished        the same while the collection is made or deleted: what lies beside it is worth nothing
+        points            how many it had when it was closed; gone from the next write on
         shard/            what qdrant_edge keeps
 """
 
 from __future__ import annotations
 
+import ctypes
+import json
 import os
 import shutil
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import warnings
+import weakref
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from colbert_qdrant.collection.engines.edge_schema import shard_config
+from colbert_qdrant.collection.engines.edge_errors import engine_errors
+from colbert_qdrant.collection.engines.edge_schema import recovered, shard_config
 from colbert_qdrant.collection.engines.edge_translate import engine
-from colbert_qdrant.errors import (
-    ColbertQdrantError,
-    CollectionLocked,
-    CollectionNotFound,
-    EngineError,
-    InvalidInput,
-)
+from colbert_qdrant.errors import CollectionLocked, CollectionNotFound, EngineError
 
 if TYPE_CHECKING:
     from qdrant_client.http import models
 
-_LOCK, _DESCRIPTION, _SHARD = "lock", "collection.json", "shard"
+_LOCK, _DESCRIPTION, _UNFINISHED, _POINTS, _SHARD = "lock", "collection.json", "unfinished", "points", "shard"
+_SHARD_CONFIG = f"{_SHARD}/edge_config.json"
 
 FLUSH_INTERVAL = 5.0
 """Seconds; Qdrant's default ``flush_interval_sec``. https://qdrant.tech/documentation/guides/configuration/"""
-
-# How the engine's error texts begin when the request is at fault, not the storage (it has no error classes).
-_CALLER_ERRORS = (
-    "No appropriate index",
-    "No point with id",
-    "No range index",
-    "Not existing vector name",
-    "Validation failed",
-    "Vector dimension error",
-    "Wrong ",
-)
 
 
 class CollectionFolder:
@@ -62,12 +53,20 @@ class CollectionFolder:
     description
         The request to make it with; None to open one that exists.
 
+    Attributes
+    ----------
+    turn
+        Held by whoever calls the shard: closing it during a call would leave it open for good ("Already borrowed").
+        Nothing is lost by taking turns, the engine holds the global interpreter lock during a call anyway.
+    users
+        Who holds the collection; see `edge_sharing`.
+
     Raises
     ------
     CollectionNotFound
         There is no collection to open.
     CollectionLocked
-        It is open elsewhere, in this process or in another.
+        It is open in another process.
     InvalidInput
         The engine refuses the description.
     EngineError
@@ -75,6 +74,11 @@ class CollectionFolder:
     """
 
     def __init__(self, folder: Path, description: models.CreateCollection | None = None) -> None:
+        self.shard: Any = None  # before the lock, so that it goes before the lock when nobody closes either
+        self.turn = threading.RLock()
+        self.users: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.closed = False
+        self._is_counted = True
         self._folder = folder
         self._flushed = time.monotonic()
         make = None if description is None else (description, shard_config(description))
@@ -95,33 +99,72 @@ class CollectionFolder:
             raise CollectionNotFound(f"There is no collection {self._folder.name!r} in {self._folder.parent}.")
 
     def _open(self) -> Any:
+        if (self._folder / _DESCRIPTION).exists():
+            self.description = self._read_description()
+            shard = engine().EdgeShard.load(str(self._folder / _SHARD))
+        else:
+            shard = engine().EdgeShard.load(str(self._folder / _SHARD))
+            self.describe(recovered((self._folder / _SHARD_CONFIG).read_bytes()))
+            warnings.warn(
+                f"{self._folder / _DESCRIPTION} was gone. The {_count(shard):,} documents are there, and their vectors "
+                "are described again as the shard has them; which model made them, and with which first stages, is not "
+                "known any more and can't be checked: put the file back from a copy if there is one",
+                stacklevel=2,
+            )
+        self._compare_count(shard)
+        return shard
+
+    def _read_description(self) -> models.CreateCollection:
         from pydantic import ValidationError
         from qdrant_client.http import models
 
         file = self._folder / _DESCRIPTION
         try:
-            self.description = models.CreateCollection.model_validate_json(file.read_bytes())
+            return models.CreateCollection.model_validate_json(file.read_bytes())
         except ValidationError as error:
             raise EngineError(f"{file} can't be read: {error}") from error
-        return engine().EdgeShard.load(str(self._folder / _SHARD))
+
+    def _compare_count(self, shard: Any) -> None:
+        """Say when points are missing: the engine has no checksums, and reads what is left of damaged files."""
+        try:
+            before = int(json.loads((self._folder / _POINTS).read_bytes()))
+        except (OSError, ValueError, TypeError):  # it was killed, or never closed
+            return
+        if (now := _count(shard)) != before:
+            warnings.warn(
+                f"collection {self._folder.name!r} in {self._folder.parent} held {before:,} documents when it was "
+                f"closed and holds {now:,} now: its files were damaged since. Put the folder back from a copy, or add "
+                "all documents again (those that are there are not encoded again)",
+                stacklevel=2,
+            )
 
     def _make(self, description: models.CreateCollection, config: Any) -> Any:
-        # Without its description, a shard is what a killed process left of a creation or a deletion.
-        shutil.rmtree(self._folder / _SHARD, ignore_errors=True)
+        if (self._folder / _UNFINISHED).exists():
+            shutil.rmtree(self._folder / _SHARD, ignore_errors=True)
+        elif (self._folder / _SHARD).exists():
+            raise EngineError(
+                f"{self._folder} has a shard, perhaps with documents, and nothing that describes it: put "
+                "collection.json back from a copy, or move the folder away to begin anew"
+            )
+        self._write(_UNFINISHED, _as_json(description))
         shard = engine().EdgeShard.create(str(self._folder / _SHARD), config)
         shard.flush()
-        self.describe(description)
+        (self._folder / _UNFINISHED).replace(self._folder / _DESCRIPTION)
+        self.description = description
         return shard
 
     def describe(self, description: models.CreateCollection) -> None:
         """Replace the description, at once and for good."""
-        new = self._folder / f"{_DESCRIPTION}.new"
+        self._write(_DESCRIPTION, _as_json(description))
+        self.description = description
+
+    def _write(self, name: str, text: str) -> None:
+        new = self._folder / f"{name}.new"
         with new.open("w", encoding="utf-8") as file:
-            file.write(description.model_dump_json(exclude_none=True, indent=2))
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        new.replace(self._folder / _DESCRIPTION)
-        self.description = description
+        new.replace(self._folder / name)
 
     def update(self, operation: Any) -> None:
         """Carry out a write: into the write-ahead log, into the segments, and every few seconds onto the disk.
@@ -129,6 +172,9 @@ class CollectionFolder:
         As a server does, because a flush costs 20 times as much as a small write (10 ms to 0.5 ms, at 10,000 documents
         on ext4), whereas the log already outlives the process, and is replayed when the collection is opened.
         """
+        if self._is_counted:
+            (self._folder / _POINTS).unlink(missing_ok=True)
+            self._is_counted = False
         self.shard.update(operation)
         if time.monotonic() - self._flushed >= FLUSH_INTERVAL:
             self.flush()
@@ -139,17 +185,54 @@ class CollectionFolder:
         self._flushed = time.monotonic()
 
     def close(self) -> None:
-        """Flush, close the shard and give the lock back, whichever of them fails."""
-        with self._lock, engine_errors(f"Collection {self._folder.name!r}"):
-            try:
-                self.flush()
-            finally:
-                self.shard.close()
+        """Flush, close the shard and give the lock back, whichever of them fails; wait for the call that runs."""
+        with self.turn:
+            if self.closed:
+                return
+            self.closed = True
+            with self._lock, engine_errors(f"Collection {self._folder.name!r}"):
+                try:
+                    self.flush()
+                    self._write(_POINTS, str(_count(self.shard)))
+                finally:
+                    self.shard.close()
+
+    def is_in_place(self) -> bool:
+        """Return whether the folder on disk is still the one that is open."""
+        try:
+            return self.closed or os.path.samestat(os.fstat(self._lock.fileno()), (self._folder / _LOCK).stat())
+        except OSError:
+            return False
+
+    def let_go(self) -> None:
+        """Be closed without a write: the files are not this process's any more, or others stand in their place.
+
+        The engine flushes a shard when it is dropped, so it never is: its memory is the price.
+        """
+        self.closed = True
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.shard))
+        self._lock.close()
+
+    def leave_to_parent(self) -> None:
+        """Let go of what a fork copied, so that the child neither overwrites the parent's writes nor keeps its locks.
+
+        Files that the child kept open would keep the parent, and whoever comes after it, from opening the collection
+        again for as long as the child lives.
+        """
+        self.let_go()
+        folder = os.path.realpath(self._folder) + os.sep
+        with suppress(OSError):  # there is no /proc but on Linux
+            for number in os.listdir("/proc/self/fd"):
+                with suppress(OSError):
+                    if os.readlink(f"/proc/self/fd/{number}").startswith(folder):
+                        os.close(int(number))
 
 
 def exists(folder: Path) -> bool:
-    """Return whether a complete collection is there."""
-    return (folder / _DESCRIPTION).is_file()
+    """Return whether a complete collection is there, or one that lost nothing but its description."""
+    if (folder / _DESCRIPTION).is_file():
+        return True
+    return (folder / _SHARD_CONFIG).is_file() and not (folder / _UNFINISHED).exists()
 
 
 def delete(folder: Path) -> None:
@@ -158,49 +241,46 @@ def delete(folder: Path) -> None:
     Raises
     ------
     CollectionLocked
-        It is open, in this process or in another.
+        It is open in another process.
     """
     with _lock(folder), engine_errors(f"Collection {folder.name!r}"):
-        (folder / _DESCRIPTION).unlink()
-        shutil.rmtree(folder / _SHARD)
+        if (folder / _DESCRIPTION).exists():
+            (folder / _DESCRIPTION).replace(folder / _UNFINISHED)
+        else:
+            (folder / _UNFINISHED).touch()
+        shutil.rmtree(folder / _SHARD, ignore_errors=not (folder / _SHARD).exists())
+        (folder / _POINTS).unlink(missing_ok=True)
+        (folder / _UNFINISHED).unlink()
         with suppress(OSError):  # Windows removes no open file; what is left there is no collection
             (folder / _LOCK).unlink()
             folder.rmdir()
 
 
-@contextmanager
-def engine_errors(subject: str) -> Iterator[None]:
-    """Raise what the engine raises as errors of this package."""
-    try:
-        yield
-    except ColbertQdrantError:
-        raise
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidInput(f"{subject}: {error}") from error
-    except BaseException as error:
-        text = str(error)
-        panic = type(error).__name__ == "PanicException"  # a BaseException, to pass by every `except Exception`
-        if not (panic or isinstance(error, Exception)):
-            raise
-        if "index for `order_by`" in text or "index for faceting" in text:
-            text += " (client.create_payload_index makes one)"
-        kind = InvalidInput if text.startswith(_CALLER_ERRORS) else EngineError
-        raise kind(f"{subject}: {text}") from error
+def _count(shard: Any) -> int:
+    return int(shard.count(engine().CountRequest(exact=True, filter=None)))
+
+
+def _as_json(description: models.CreateCollection) -> str:
+    return description.model_dump_json(exclude_none=True, indent=2)
 
 
 def _lock(folder: Path) -> IO[str]:
     import portalocker
 
-    folder.mkdir(parents=True, exist_ok=True)
-    file = (folder / _LOCK).open("a")
-    try:
-        portalocker.lock(file, portalocker.LOCK_EX | portalocker.LOCK_NB)
-        if not os.path.samestat(os.fstat(file.fileno()), (folder / _LOCK).stat()):
-            raise FileNotFoundError
-    except (portalocker.LockException, FileNotFoundError) as error:
-        file.close()
-        raise CollectionLocked(
-            f"Collection {folder.name!r} in {folder.parent} is open elsewhere, in this process or another: only one "
-            "client can hold an embedded collection. Close that client, share it, or run a Qdrant server."
-        ) from error
-    return file
+    with engine_errors(f"Collection {folder.name!r} in {folder.parent}"):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / _LOCK).open("a")
+        try:
+            portalocker.lock(file, portalocker.LOCK_EX | portalocker.LOCK_NB)
+            if not os.path.samestat(os.fstat(file.fileno()), (folder / _LOCK).stat()):
+                raise FileNotFoundError
+        except (portalocker.AlreadyLocked, FileNotFoundError) as error:
+            file.close()
+            raise CollectionLocked(
+                f"Collection {folder.name!r} in {folder.parent} is open in another process: only one can hold an "
+                "embedded collection. Close it there, or run a Qdrant server."
+            ) from error
+        except BaseException:
+            file.close()
+            raise
+        return file

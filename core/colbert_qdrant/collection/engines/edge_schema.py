@@ -5,6 +5,7 @@ The engine can't be asked for its configuration, so the request that made the co
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from colbert_qdrant.collection.engines.edge_translate import (
@@ -15,7 +16,7 @@ from colbert_qdrant.collection.engines.edge_translate import (
     translate,
     twin,
 )
-from colbert_qdrant.errors import InvalidInput
+from colbert_qdrant.errors import EngineError, InvalidInput
 
 if TYPE_CHECKING:
     from qdrant_client.http import models
@@ -52,6 +53,36 @@ def dense_vectors(description: models.CreateCollection) -> dict[str, models.Vect
 def all_vectors(description: models.CreateCollection) -> dict[str, models.VectorParams | models.SparseVectorParams]:
     """Return every vector by name; the unnamed one is ``""``."""
     return {**dense_vectors(description), **(description.sparse_vectors or {})}
+
+
+def recovered(config: bytes) -> models.CreateCollection:
+    """Return the description of a shard by its own configuration, which lacks nothing but the metadata.
+
+    Raises
+    ------
+    EngineError
+        It can't be read.
+    """
+    from pydantic import ValidationError
+    from qdrant_client.http import models
+
+    try:
+        kept = json.loads(config)
+        vectors = kept.get("vectors") or {}
+        return models.CreateCollection.model_validate(
+            {
+                "vectors": vectors[""] if list(vectors) == [""] else vectors,
+                "sparse_vectors": kept.get("sparse_vectors") or None,
+                "on_disk_payload": kept.get("on_disk_payload"),
+                "hnsw_config": kept.get("hnsw_config"),
+                "optimizers_config": kept.get("optimizers"),
+                "quantization_config": kept.get("quantization_config"),
+            }
+        )
+    except (ValueError, AttributeError, ValidationError) as error:
+        raise EngineError(
+            f"collection.json is gone, and the shard's own configuration can't be read: {error}"
+        ) from None
 
 
 def with_vector(description: models.CreateCollection, name: str, config: Named) -> tuple[Any, models.CreateCollection]:
