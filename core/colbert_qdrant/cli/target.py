@@ -90,7 +90,7 @@ class Target:
     def _open(self, embedder: ColbertEmbedder | str) -> MultivectorCollection:
         from colbert_qdrant import MultivectorCollection
 
-        return MultivectorCollection(self.name, embedder, path=self.path, url=self.url, api_key=self.api_key)
+        return MultivectorCollection(self.name, embedder, path=self.path, url=self.url, api_key=self._key)
 
     def _remembered(self) -> dict[str, Any] | None:
         """Return what the collection remembers of its making; ``None`` where there is no such collection."""
@@ -113,4 +113,9 @@ class Target:
     def _connect(self) -> Engine:
         from colbert_qdrant.collection.engines import Place, connect
 
-        return connect(Place(path=self.path, url=self.url, api_key=self.api_key))
+        return connect(Place(path=self.path, url=self.url, api_key=self._key))
+
+    @property
+    def _key(self) -> str | None:
+        """The key, which the environment may hold for a folder too."""
+        return self.api_key if self.url is not None else None

@@ -42,7 +42,7 @@ class AsyncMultivectorCollection(AsyncManagedCollection):
 
     Parameters
     ----------
-    name, embedder, url, path, location, api_key, prefer_grpc, timeout
+    name, embedder, url, path, location, api_key, prefer_grpc, timeout, client_options
         As in `MultivectorCollection`.
     dim, vector_name, content_key, metadata_key, stages, storage, indexes, create
         As in `MultivectorCollection`.
@@ -62,7 +62,8 @@ class AsyncMultivectorCollection(AsyncManagedCollection):
         location: str | None = None,
         api_key: str | None = None,
         prefer_grpc: bool = False,
-        timeout: int | None = None,
+        timeout: float | None = None,
+        client_options: Mapping[str, Any] | None = None,
         vector_name: str = DEFAULT_VECTOR,
         content_key: str = "page_content",
         metadata_key: str = "metadata",
@@ -79,6 +80,7 @@ class AsyncMultivectorCollection(AsyncManagedCollection):
             api_key=api_key,
             prefer_grpc=prefer_grpc,
             timeout=timeout,
+            client_options=client_options,
         )
         self.embedder = as_embedder(embedder, dim)
         self.settings = embedder_settings(self.embedder)

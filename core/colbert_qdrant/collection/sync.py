@@ -47,7 +47,7 @@ class MultivectorCollection(ManagedCollection):
     embedder
         A `ColbertEmbedder`, the name of a model, or any `Embedder`. ``None``: a collection that takes and gives
         vectors only, each of `dim` numbers.
-    client, url, path, location, api_key, prefer_grpc, timeout
+    client, url, path, location, api_key, prefer_grpc, timeout, client_options
         Where the collection lives; see `Place`. By default in memory.
     vector_name
         Of the multivector; ``""``: the unnamed one.
@@ -100,7 +100,8 @@ class MultivectorCollection(ManagedCollection):
         location: str | None = None,
         api_key: str | None = None,
         prefer_grpc: bool = False,
-        timeout: int | None = None,
+        timeout: float | None = None,
+        client_options: Mapping[str, Any] | None = None,
         vector_name: str = DEFAULT_VECTOR,
         content_key: str = "page_content",
         metadata_key: str = "metadata",
@@ -117,6 +118,7 @@ class MultivectorCollection(ManagedCollection):
             api_key=api_key,
             prefer_grpc=prefer_grpc,
             timeout=timeout,
+            client_options=client_options,
         )
         self.embedder = as_embedder(embedder, dim)
         self.settings = embedder_settings(self.embedder)

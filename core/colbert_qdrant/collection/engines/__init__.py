@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypedDict
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from colbert_qdrant.collection.engines.bm25 import with_bm25_vectors
+from colbert_qdrant.collection.engines.place import Place as Place
+from colbert_qdrant.collection.engines.place import PlaceKeywords as PlaceKeywords
 from colbert_qdrant.collection.points import Wire
 from colbert_qdrant.errors import InvalidInput, UnsupportedByEngine
 
 if TYPE_CHECKING:
-    from qdrant_client import AsyncQdrantClient, QdrantClient
-
     from colbert_qdrant.collection.engines.edge import EdgeClient
+
+T = TypeVar("T")
 
 
 class Engine(Protocol):
@@ -43,68 +43,6 @@ class AsyncEngine(Protocol):
     async def close(self) -> None:
         """Let go of what the engine holds."""
         ...
-
-
-class PlaceKeywords(TypedDict, total=False):
-    """The fields of `Place`, as keyword arguments of what opens one."""
-
-    client: QdrantClient | AsyncQdrantClient | None
-    url: str | None
-    path: str | os.PathLike[str] | None
-    location: str | None
-    api_key: str | None
-    prefer_grpc: bool
-    timeout: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where a collection lives: one of `client`, `url`, `path` and `location`; none of them: in memory.
-
-    Parameters
-    ----------
-    client
-        A client of the caller's own, who also closes it.
-    url
-        A Qdrant server, cluster or Cloud.
-    path
-        A folder of the embedded engine.
-    location
-        ``":memory:"``.
-    api_key, prefer_grpc, timeout
-        For `url`; the timeout in seconds, 60 by default.
-    """
-
-    client: QdrantClient | AsyncQdrantClient | None = None
-    url: str | None = None
-    path: str | os.PathLike[str] | None = None
-    location: str | None = None
-    api_key: str | None = field(default=None, repr=False)
-    prefer_grpc: bool = False
-    timeout: int | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse two places at once."""
-        named = [name for name in ("client", "url", "path", "location") if getattr(self, name) is not None]
-        if len(named) > 1:
-            raise InvalidInput(f"{' and '.join(named)} name different places; give one of them")
-        if self.location not in (None, ":memory:"):
-            raise InvalidInput(f"location={self.location!r}: it can only be ':memory:'; a server is given by url=")
-        # Refused here, by no name: the client's own refusal quotes the header, which is the key.
-        if self.api_key is not None and not (self.api_key.isascii() and self.api_key.isprintable()):
-            raise InvalidInput("api_key has a character that no HTTP header takes; is there a line break at its end?")
-
-    @property
-    def client_options(self) -> dict[str, Any]:
-        """Arguments for a client of `url`."""
-        return {
-            "url": self.url,
-            "api_key": self.api_key,
-            "prefer_grpc": self.prefer_grpc,
-            "timeout": 60 if self.timeout is None else self.timeout,  # else 5 s, too short for a full request
-            "check_compatibility": False,  # it asks the server, and warns where the first call will say more
-            "cloud_inference": True,  # texts for BM25 go to the server as they are
-        }
 
 
 class Embedded:
@@ -148,7 +86,7 @@ def connect(place: Place) -> Engine:
         from colbert_qdrant.collection.engines.edge import EdgeClient
 
         return Embedded(EdgeClient(place.path))
-    return ClientEngine(QdrantClient(**place.client_options) if place.url else QdrantClient(":memory:"))
+    return ClientEngine(_made(QdrantClient, place) if place.is_server else QdrantClient(":memory:"))
 
 
 def connect_async(place: Place) -> AsyncEngine | None:
@@ -159,6 +97,14 @@ def connect_async(place: Place) -> AsyncEngine | None:
 
     if isinstance(place.client, AsyncQdrantClient):
         return AsyncClientEngine(place.client)
-    if place.url is not None:
-        return AsyncClientEngine(AsyncQdrantClient(**place.client_options))
-    return None
+    return AsyncClientEngine(_made(AsyncQdrantClient, place)) if place.is_server else None
+
+
+def _made(kind: Callable[..., T], place: Place) -> T:
+    try:
+        return kind(**place.arguments)
+    except (TypeError, ValueError, OSError) as error:  # a keyword that nobody takes, a file that is no certificate
+        if not place.client_options:
+            raise
+        given = ", ".join(place.client_options)
+        raise InvalidInput(f"client_options ({given}): QdrantClient refuses them: {error}") from error
