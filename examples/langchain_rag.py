@@ -63,7 +63,7 @@ def main() -> None:
     documents = list(standard_library())
     print(f"{len(documents)} docstrings of {len(MODULES)} modules")
     embedder = ColbertEmbedder(options.model, long_documents="window")
-    chain = answer_with_sources(ColbertQdrantRetriever.from_documents(documents, embedder, k=3))
+    chain = answer_with_sources(ColbertQdrantRetriever.from_documents(documents, embedder, k=3, with_score=True))
     for question in options.questions:
         print_answer(chain.invoke(question))
 

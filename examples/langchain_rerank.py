@@ -96,7 +96,7 @@ def main() -> None:
 def reranker_of(documents: list[Document], embedder: ColbertEmbedder) -> ColbertRerank:
     """Return a reranker that has the documents' token vectors; without ``collection`` it encodes what it is given."""
     store = ColbertQdrantVectorStore.from_documents(documents, embedder)
-    return ColbertRerank(collection=store.collection, top_n=10)
+    return ColbertRerank(collection=store, top_n=10)
 
 
 def print_orders(question: str, before: list[Document], after: list[Document]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.callbacks import Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
@@ -15,12 +15,17 @@ from colbert_qdrant.rerank import ColbertReranker, StoredVectors
 from colbert_qdrant.types import Embedder
 from langchain_colbert_qdrant.documents import candidates, copy_with_score, in_order
 
+if TYPE_CHECKING:
+    from langchain_colbert_qdrant.vectorstores import ColbertQdrantVectorStore
+else:  # pydantic resolves the annotation, whose value it does not check; a reranker needs no Qdrant
+    ColbertQdrantVectorStore = Any
+
 
 class ColbertRerank(BaseDocumentCompressor):
     """Keeps the best of the documents that any retriever found, by MaxSim with the query.
 
-    What comes out are copies, the best first, each with its MaxSim under ``relevance_score`` in its metadata; what
-    goes in stays as it is. All documents that have to be encoded are encoded in one go.
+    What comes out are copies, the best first, each with its relevance, from 0 to 1, under ``relevance_score`` in its
+    metadata; what goes in stays as it is. All documents that have to be encoded are encoded in one go.
 
     Parameters
     ----------
@@ -31,15 +36,15 @@ class ColbertRerank(BaseDocumentCompressor):
     top_n
         How many documents to keep; ``None``: all.
     score_threshold
-        Lowest MaxSim to keep.
+        Lowest relevance to keep.
     collection
-        A `MultivectorCollection`, such as a store's ``collection``: documents whose id is found there are scored in
-        Qdrant by their stored token vectors, and not encoded again.
+        A `ColbertQdrantVectorStore` or a `MultivectorCollection`: documents whose id is found there, with vectors of
+        this very text, are scored in Qdrant by these, and not encoded again.
 
     Raises
     ------
     pydantic.ValidationError
-        Both `model` and `embedder` are given, the model is unknown, or `top_n` is below 1.
+        Both `model` and `embedder` are given, the model is unknown or not the collection's, or `top_n` is below 1.
 
     Examples
     --------
@@ -50,22 +55,23 @@ class ColbertRerank(BaseDocumentCompressor):
     'A soldier relives the same day.'
     """
 
-    model: str | None = None
-    embedder: Embedder | None = None
-    top_n: int | None = Field(3, ge=1)
-    score_threshold: float | None = None
-    collection: SkipValidation[StoredVectors | None] = None
+    model: str | None = Field(default=None, frozen=True)
+    embedder: Embedder | None = Field(default=None, frozen=True)
+    top_n: int | None = Field(default=3, ge=1)
+    score_threshold: float | None = Field(default=None, ge=0, le=1)
+    collection: SkipValidation[ColbertQdrantVectorStore | StoredVectors | None] = Field(default=None, frozen=True)
 
     _reranker: ColbertReranker = PrivateAttr()
 
-    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid", validate_assignment=True)
 
     def model_post_init(self, context: Any, /) -> None:
         """Open the embedder."""
         if self.model is not None and self.embedder is not None:
             raise InvalidInput(f"model={self.model!r} and embedder={self.embedder!r:.80}; give one of them")
-        embedder = self.embedder or self.model or getattr(self.collection, "embedder", None) or _default_embedder()
-        self._reranker = ColbertReranker(embedder, collection=self.collection)
+        collection: Any = getattr(self.collection, "collection", self.collection)  # a store has one
+        embedder = self.embedder or self.model or getattr(collection, "embedder", None) or _default_embedder()
+        self._reranker = ColbertReranker(embedder, collection=collection)
 
     def compress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
@@ -95,7 +101,7 @@ class ColbertRerank(BaseDocumentCompressor):
 
     @property
     def _limits(self) -> dict[str, Any]:
-        return {"top_n": self.top_n, "score_threshold": self.score_threshold}
+        return {"top_n": self.top_n, "min_relevance": self.score_threshold}
 
     def _step(self, given: Mapping[str, Any]) -> list[Document]:
         return self.compress_documents(given["documents"], given["query"])

@@ -26,13 +26,8 @@ def to_documents(records: Iterable[Record]) -> list[Document]:
 
 
 def to_scored(hits: Iterable[Hit]) -> list[tuple[Document, float]]:
-    """Return documents and their MaxSim."""
-    return [(to_document(hit), hit.score) for hit in hits]
-
-
-def to_relevant(hits: Iterable[Hit], query_vectors: int) -> list[tuple[Document, float]]:
-    """Return documents and their relevance: the mean over the query's vectors, within [0, 1]."""
-    return [(to_document(hit), min(max(hit.score / query_vectors, 0.0), 1.0)) for hit in hits]
+    """Return documents and their relevance, from 0 to 1."""
+    return [(to_document(hit), hit.relevance) for hit in hits]
 
 
 def copy_with_score(document: Document, score: float) -> Document:
@@ -49,5 +44,5 @@ def candidates(documents: Sequence[Document]) -> dict[str, Any]:
 
 
 def in_order(documents: Sequence[Document], ranked: Iterable[Ranked]) -> list[tuple[Document, float]]:
-    """Return what the reranker kept of its candidates, with the scores."""
-    return [(documents[candidate.index], candidate.score) for candidate in ranked]
+    """Return what the reranker kept of its candidates, with their relevance."""
+    return [(documents[candidate.index], candidate.relevance) for candidate in ranked]

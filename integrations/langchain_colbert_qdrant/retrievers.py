@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Self, cast
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Literal, NamedTuple, Self, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams, RetrieverLike
-from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation
+from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation, TypeAdapter
+from qdrant_client import models
 
 from colbert_qdrant.errors import InvalidInput
 from colbert_qdrant.rerank import ColbertReranker
 from colbert_qdrant.types import Embedder
 from langchain_colbert_qdrant.documents import candidates, copy_with_score, in_order
-from langchain_colbert_qdrant.filters import FilterLike
-from langchain_colbert_qdrant.vectorstores import ColbertQdrantVectorStore
+from langchain_colbert_qdrant.filters import FilterLike, all_of
+from langchain_colbert_qdrant.searches import check_threshold
+from langchain_colbert_qdrant.vectorstores import DEFAULT_COLLECTION, ColbertQdrantVectorStore
 
 
 class ColbertQdrantRetriever(BaseRetriever):
@@ -33,23 +36,29 @@ class ColbertQdrantRetriever(BaseRetriever):
     k
         How many documents to return.
     filter
-        A `qdrant_client.models.Filter` or a dict of equalities on the metadata.
+        A `qdrant_client.models.Filter` or a dict of conditions on the metadata; see `to_qdrant_filter`.
     score_threshold
-        Lowest MaxSim of a document.
+        Lowest relevance of a document, from 0 to 1.
+    search_type
+        ``"similarity"``, or ``"mmr"`` for documents unlike each other, with ``fetch_k`` and ``lambda_mult`` among
+        `search_kwargs`. LangChain's ``"similarity_score_threshold"`` is a `score_threshold` here.
     search_kwargs
-        Further keywords of the search.
+        Further keywords of the search; `k`, `filter` and `score_threshold` may stand here as well.
     with_score
-        Put the MaxSim into the metadata, under ``relevance_score``. What is stored stays as it is.
+        Put the relevance into the metadata, under ``relevance_score``. What is stored stays as it is. Off, because a
+        document that two questions found would then be two: LangChain tells documents apart by all they hold.
 
     Raises
     ------
     pydantic.ValidationError
-        `vectorstore`, `base_retriever` and `embedding` don't go together, or `k` is below 1.
+        `vectorstore`, `base_retriever` and `embedding` don't go together, or a field can't be used.
 
     Notes
     -----
-    `k`, `filter`, `score_threshold` and the keywords of the search can also be given to ``invoke`` and its kin, for
-    one call. With `base_retriever` the filter and the keywords go to that one, since it is the one that searches.
+    `k`, `score_threshold` and the keywords of the search can also be given to ``invoke`` and its kin, for one call, in
+    place of the retriever's own. A `filter` of a call is asked together with the retriever's: only documents pass that
+    pass both, so that a filter which keeps tenants apart holds for every call. With `base_retriever` the filter and the
+    keywords go to that one, since it is the one that searches.
 
     Examples
     --------
@@ -63,18 +72,19 @@ class ColbertQdrantRetriever(BaseRetriever):
     'A soldier relives the same day.'
     """
 
-    vectorstore: ColbertQdrantVectorStore | None = None
+    vectorstore: ColbertQdrantVectorStore | None = Field(default=None, frozen=True)
     base_retriever: RetrieverLike | None = None
-    embedding: Embedder | str | None = None
-    k: int = Field(4, ge=1)
+    embedding: Embedder | str | None = Field(default=None, frozen=True)
+    k: int = Field(default=4, ge=1)
     filter: SkipValidation[FilterLike | None] = None
-    score_threshold: float | None = None
+    score_threshold: float | None = Field(default=None, ge=0, le=1)
+    search_type: Literal["similarity", "mmr", "similarity_score_threshold"] = "similarity"
     search_kwargs: dict[str, Any] = Field(default_factory=dict)
-    with_score: bool = True
+    with_score: bool = False
 
     _reranker: ColbertReranker = PrivateAttr()
 
-    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid", validate_assignment=True)
 
     @classmethod
     def from_texts(
@@ -82,7 +92,6 @@ class ColbertQdrantRetriever(BaseRetriever):
         texts: Iterable[str],
         embedding: Embedder | str,
         metadatas: Iterable[dict[str, Any]] | None = None,
-        *,
         ids: Iterable[str | None] | None = None,
         **options: Any,
     ) -> Self:
@@ -96,20 +105,35 @@ class ColbertQdrantRetriever(BaseRetriever):
             Fields of the retriever (``k=5``), and where the store is to live (``path="index"``).
         """
         fields, place = cls._fields_and_place(options)
-        store = ColbertQdrantVectorStore.from_texts(texts, embedding, metadatas, ids=ids, **place)
-        return cls(vectorstore=store, **fields)
+        retriever = cls(vectorstore=ColbertQdrantVectorStore(embedding=embedding, **place), **fields)
+        retriever._store.add_texts(texts, metadatas, ids)
+        return retriever
+
+    @classmethod
+    async def afrom_texts(
+        cls,
+        texts: Iterable[str],
+        embedding: Embedder | str,
+        metadatas: Iterable[dict[str, Any]] | None = None,
+        ids: Iterable[str | None] | None = None,
+        **options: Any,
+    ) -> Self:
+        """Do as `from_texts` does."""
+        fields, place = cls._fields_and_place(options)
+        store = await asyncio.to_thread(ColbertQdrantVectorStore, embedding=embedding, **place)
+        retriever = cls(vectorstore=store, **fields)
+        await store.aadd_texts(texts, metadatas, ids)
+        return retriever
 
     @classmethod
     def from_documents(cls, documents: Iterable[Document], embedding: Embedder | str, **options: Any) -> Self:
         """Store documents, under their ids where they have some, and return their retriever; see `from_texts`."""
-        documents = list(documents)
-        return cls.from_texts(
-            [document.page_content for document in documents],
-            embedding,
-            [document.metadata for document in documents],
-            ids=[document.id for document in documents],
-            **options,
-        )
+        return cls.from_texts(embedding=embedding, **_columns(documents), **options)
+
+    @classmethod
+    async def afrom_documents(cls, documents: Iterable[Document], embedding: Embedder | str, **options: Any) -> Self:
+        """Do as `from_documents` does."""
+        return await cls.afrom_texts(embedding=embedding, **_columns(documents), **options)
 
     @classmethod
     def from_existing(cls, collection_name: str, embedding: Embedder | str, **options: Any) -> Self:
@@ -120,14 +144,24 @@ class ColbertQdrantRetriever(BaseRetriever):
         CollectionNotFound
             It does not exist.
         """
-        fields, place = cls._fields_and_place(options)
-        store = ColbertQdrantVectorStore.from_existing_collection(collection_name, embedding, **place)
-        return cls(vectorstore=store, **fields)
+        fields, place = cls._fields_and_place({**options, "collection_name": collection_name})
+        return cls(
+            vectorstore=ColbertQdrantVectorStore.from_existing_collection(embedding=embedding, **place), **fields
+        )
+
+    @classmethod
+    async def afrom_existing(cls, collection_name: str, embedding: Embedder | str, **options: Any) -> Self:
+        """Do as `from_existing` does."""
+        return await asyncio.to_thread(cls.from_existing, collection_name, embedding, **options)
 
     @classmethod
     def _fields_and_place(cls, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Tell the retriever's fields, checked before there is a store, from the arguments of the store."""
         fields = {name: value for name, value in options.items() if name in cls.model_fields}
-        return fields, {name: value for name, value in options.items() if name not in fields}
+        for name, value in fields.items():
+            TypeAdapter(cls.model_fields[name].rebuild_annotation(), config=_ANY_TYPE).validate_python(value)
+        place = {name: value for name, value in options.items() if name not in fields}
+        return fields, {"collection_name": DEFAULT_COLLECTION, **place}
 
     def model_post_init(self, context: Any, /) -> None:
         """Open the embedder."""
@@ -135,11 +169,23 @@ class ColbertQdrantRetriever(BaseRetriever):
             raise InvalidInput("give vectorstore, or base_retriever and embedding; from_texts makes a store of texts")
         if self.vectorstore is not None and self.embedding is not None:
             raise InvalidInput("vectorstore has an embedder of its own: leave embedding out")
+        if self.base_retriever is not None and self.search_type != "similarity":
+            raise InvalidInput(
+                f"search_type={self.search_type!r} is of a store's search; base_retriever searches itself"
+            )
+        twice = [
+            name for name in ("k", "score_threshold") if {name} <= self.search_kwargs.keys() & self.model_fields_set
+        ]
+        if twice:
+            raise InvalidInput(f"{twice[0]} is given twice, by itself and in search_kwargs")
         if self.vectorstore is not None:
             collection = self.vectorstore.collection
             self._reranker = ColbertReranker(collection.embedder, collection=collection)
         elif self.embedding is not None:
             self._reranker = ColbertReranker(self.embedding)
+        asked = self._asked({})
+        if self.search_type == "similarity_score_threshold" and asked.lowest is None:
+            raise InvalidInput("search_type='similarity_score_threshold' needs a score_threshold")
 
     def _get_relevant_documents(
         self,
@@ -147,17 +193,13 @@ class ColbertQdrantRetriever(BaseRetriever):
         *,
         run_manager: CallbackManagerForRetrieverRun,
         k: int | None = None,
-        filter: FilterLike | None = None,
-        score_threshold: float | None = None,
         **kwargs: Any,
     ) -> list[Document]:
-        limit, lowest = self._limits(k, score_threshold)
-        search = self._search_arguments(filter, kwargs)
+        asked = self._asked({"k": k, **kwargs})
         if self.base_retriever is None:
-            hits = self._store.similarity_search_with_score(query, limit, score_threshold=lowest, **search)
-            return self._shown(hits)
-        found = self.base_retriever.invoke(query, {"callbacks": run_manager.get_child()}, **search)
-        ranked = self._reranker.rerank(query, **candidates(found), top_n=limit, score_threshold=lowest)
+            return self._shown(self._search(query, asked.k, score_threshold=asked.lowest, **asked.search))
+        found = self.base_retriever.invoke(query, {"callbacks": run_manager.get_child()}, **asked.search)
+        ranked = self._reranker.rerank(query, **candidates(found), top_n=asked.k, min_relevance=asked.lowest)
         return self._shown(in_order(found, ranked))
 
     async def _aget_relevant_documents(
@@ -166,17 +208,13 @@ class ColbertQdrantRetriever(BaseRetriever):
         *,
         run_manager: AsyncCallbackManagerForRetrieverRun,
         k: int | None = None,
-        filter: FilterLike | None = None,
-        score_threshold: float | None = None,
         **kwargs: Any,
     ) -> list[Document]:
-        limit, lowest = self._limits(k, score_threshold)
-        search = self._search_arguments(filter, kwargs)
+        asked = self._asked({"k": k, **kwargs})
         if self.base_retriever is None:
-            hits = await self._store.asimilarity_search_with_score(query, limit, score_threshold=lowest, **search)
-            return self._shown(hits)
-        found = await self.base_retriever.ainvoke(query, {"callbacks": run_manager.get_child()}, **search)
-        ranked = await self._reranker.arerank(query, **candidates(found), top_n=limit, score_threshold=lowest)
+            return self._shown(await self._asearch(query, asked.k, score_threshold=asked.lowest, **asked.search))
+        found = await self.base_retriever.ainvoke(query, {"callbacks": run_manager.get_child()}, **asked.search)
+        ranked = await self._reranker.arerank(query, **candidates(found), top_n=asked.k, min_relevance=asked.lowest)
         return self._shown(in_order(found, ranked))
 
     def _get_ls_params(self, **kwargs: Any) -> LangSmithRetrieverParams:
@@ -188,24 +226,91 @@ class ColbertQdrantRetriever(BaseRetriever):
             params["ls_vector_store_provider"] = type(self._store).__name__
         return params
 
+    def close(self) -> None:
+        """Close the store, unless it lives in the caller's own `client`."""
+        if self.vectorstore is not None:
+            self.vectorstore.close()
+
+    async def aclose(self) -> None:
+        """Do as `close` does."""
+        if self.vectorstore is not None:
+            await self.vectorstore.aclose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.aclose()
+
     @property
     def _store(self) -> ColbertQdrantVectorStore:
         return cast(ColbertQdrantVectorStore, self.vectorstore)  # model_post_init: it or base_retriever is there
 
-    def _limits(self, k: int | None, score_threshold: float | None) -> tuple[int, float | None]:
-        return self.k if k is None else k, self.score_threshold if score_threshold is None else score_threshold
+    @property
+    def _search(self) -> Callable[..., list[tuple[Document, float]]]:
+        diverse = self.search_type == "mmr"
+        store = self._store
+        return store.max_marginal_relevance_search_with_score if diverse else store.similarity_search_with_score
 
-    def _search_arguments(self, filter: FilterLike | None, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what is asked besides our own limits, the call's before the retriever's."""
-        search = {**self.search_kwargs, **options}
-        filter = self.filter if filter is None else filter
-        if filter is not None:
-            search["filter"] = filter
+    @property
+    def _asearch(self) -> Callable[..., Awaitable[list[tuple[Document, float]]]]:
+        diverse = self.search_type == "mmr"
+        store = self._store
+        return store.amax_marginal_relevance_search_with_score if diverse else store.asimilarity_search_with_score
+
+    def _asked(self, call: Mapping[str, Any]) -> _Asked:
+        """Return what is asked for: a call's before `search_kwargs` before the fields; the filters of all of them."""
+        own = {"k": self.k, "score_threshold": self.score_threshold, **self.search_kwargs}
+        search = own | {name: value for name, value in call.items() if value is not None}
+        filters = [self.filter, self.search_kwargs.get("filter"), call.get("filter")]
+        limit, lowest = search.pop("k"), search.pop("score_threshold")
+        search.pop("filter", None)
+        together = self._together([filter for filter in filters if filter])
+        if together is not None:
+            search["filter"] = together
         if search and isinstance(self.base_retriever, BaseRetriever) and not self.base_retriever._expects_other_args:
             raise InvalidInput(  # LangChain would drop them without a word
                 f"{self.base_retriever.get_name()} takes no {', '.join(search)} for a call: set it on that retriever"
             )
-        return search
+        return _Asked(limit, None if lowest is None else check_threshold(lowest), search)
+
+    def _together(self, filters: list[FilterLike]) -> FilterLike | None:
+        """Return the filter of those that pass all; a base retriever's language is its own."""
+        if self.base_retriever is None:
+            return all_of([self._store._filter(filter) for filter in filters])
+        if len(filters) < 2:
+            return next(iter(filters), None)
+        if all(isinstance(filter, models.Filter) for filter in filters):
+            return all_of(cast(list[models.Filter], filters))
+        if all(isinstance(filter, Mapping) for filter in filters):
+            return {"$and": filters}
+        raise InvalidInput("the call's filter and the retriever's are of different kinds and can't be put together")
 
     def _shown(self, scored: Iterable[tuple[Document, float]]) -> list[Document]:
         return [copy_with_score(document, score) if self.with_score else document for document, score in scored]
+
+
+_ANY_TYPE = ConfigDict(arbitrary_types_allowed=True)
+
+
+class _Asked(NamedTuple):
+    """What one call asks for; `search` holds the rest of the keywords, for whoever searches."""
+
+    k: int
+    lowest: float | None
+    search: dict[str, Any]
+
+
+def _columns(documents: Iterable[Document]) -> dict[str, Any]:
+    documents = list(documents)
+    return {
+        "texts": [document.page_content for document in documents],
+        "metadatas": [document.metadata for document in documents],
+        "ids": [document.id for document in documents],
+    }

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
 
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 
+from colbert_qdrant.collection.operations import RecordId
 from colbert_qdrant.collection.schema import DEFAULT_VECTOR
 from colbert_qdrant.collection.stages import Dense, Stage
 from colbert_qdrant.collection.storage import Storage
@@ -21,6 +22,7 @@ from colbert_qdrant.types import Embedder
 from langchain_colbert_qdrant.documents import to_documents
 from langchain_colbert_qdrant.filters import FilterLike
 from langchain_colbert_qdrant.searches import CollectionSearches
+from langchain_colbert_qdrant.store_retriever import StoreRetriever, fields_and_search
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
@@ -68,11 +70,11 @@ class ColbertQdrantVectorStore(CollectionSearches):
 
     Notes
     -----
-    Searches take the keywords of `MultivectorCollection.search`: ``offset``, ``score_threshold``, ``search_params``,
-    ``consistency`` and ``filter``, which here may also be a dict of equalities on the metadata, see
-    `to_qdrant_filter`. ``score_threshold`` is the lowest MaxSim, but for `similarity_search_with_relevance_scores`
-    (and so for ``as_retriever(search_type="similarity_score_threshold")``), where it is the lowest relevance: MaxSim
-    divided by the number of query vectors, within [0, 1].
+    Every score is the relevance, from 0 to 1: MaxSim divided by the number of query vectors; so is every
+    ``score_threshold``. MaxSim itself is what ``collection.search`` returns.
+
+    Searches take the keywords of `MultivectorCollection.search`: ``offset``, ``search_params``, ``consistency``,
+    ``candidates`` and so on. A ``filter`` may also be a dict of conditions on the metadata, see `to_qdrant_filter`.
 
     Examples
     --------
@@ -142,15 +144,15 @@ class ColbertQdrantVectorStore(CollectionSearches):
         cls,
         texts: Iterable[str],
         embedding: Embedder | Embeddings | str,
-        metadatas: Iterable[dict[str, Any]] | None = None,
+        metadatas: Iterable[Mapping[str, Any] | None] | None = None,
+        ids: Iterable[RecordId | None] | None = None,
         *,
-        ids: Iterable[str | None] | None = None,
         collection_name: str = DEFAULT_COLLECTION,
         **kwargs: Any,
     ) -> Self:
         """Open a store (`kwargs`: those of its constructor) and add texts to it."""
         store = cls(collection_name, embedding, **kwargs)
-        store.add_texts(texts, metadatas, ids=ids)
+        store.add_texts(texts, metadatas, ids)
         return store
 
     @classmethod
@@ -158,15 +160,15 @@ class ColbertQdrantVectorStore(CollectionSearches):
         cls,
         texts: Iterable[str],
         embedding: Embedder | Embeddings | str,
-        metadatas: Iterable[dict[str, Any]] | None = None,
+        metadatas: Iterable[Mapping[str, Any] | None] | None = None,
+        ids: Iterable[RecordId | None] | None = None,
         *,
-        ids: Iterable[str | None] | None = None,
         collection_name: str = DEFAULT_COLLECTION,
         **kwargs: Any,
     ) -> Self:
         """Do as `from_texts` does."""
         store = await asyncio.to_thread(cls, collection_name, embedding, **kwargs)
-        await store.aadd_texts(texts, metadatas, ids=ids)
+        await store.aadd_texts(texts, metadatas, ids)
         return store
 
     if TYPE_CHECKING:  # inherited; LangChain's own signature has no embedder of token vectors
@@ -208,9 +210,8 @@ class ColbertQdrantVectorStore(CollectionSearches):
     def add_texts(
         self,
         texts: Iterable[str],
-        metadatas: Iterable[dict[str, Any]] | None = None,
-        *,
-        ids: Iterable[str | None] | None = None,
+        metadatas: Iterable[Mapping[str, Any] | None] | None = None,
+        ids: Iterable[RecordId | None] | None = None,
         batch_size: int | None = None,
         **kwargs: Any,
     ) -> list[str]:
@@ -227,12 +228,12 @@ class ColbertQdrantVectorStore(CollectionSearches):
         batch_size
             Has no effect: the indexing API gives it, but requests are cut by their size in bytes.
         kwargs
-            Further keywords of `MultivectorCollection.add`.
+            Further keywords of `MultivectorCollection.add`. ``wait`` has no effect: what is added is there.
 
         Returns
         -------
         list of str
-            The ids, in the order of the texts.
+            The ids of what is stored, in the order of the texts: with ``on_error="skip"`` without those left out.
 
         Raises
         ------
@@ -240,37 +241,43 @@ class ColbertQdrantVectorStore(CollectionSearches):
             A text, metadata or id is wrong, or there is not one for each text; nothing was written.
         """
         texts, chosen = _with_ids(texts, ids)
-        self.collection.add(texts, metadatas, chosen, **kwargs)
-        return chosen
+        return self.collection.add(texts, metadatas, chosen, **_adding(batch_size, kwargs)).ids
 
     async def aadd_texts(
         self,
         texts: Iterable[str],
-        metadatas: Iterable[dict[str, Any]] | None = None,
-        *,
-        ids: Iterable[str | None] | None = None,
+        metadatas: Iterable[Mapping[str, Any] | None] | None = None,
+        ids: Iterable[RecordId | None] | None = None,
         batch_size: int | None = None,
         **kwargs: Any,
     ) -> list[str]:
         """Do as `add_texts` does."""
         texts, chosen = _with_ids(texts, ids)
-        await self.collection.as_async().add(texts, metadatas, chosen, **kwargs)
-        return chosen
+        return (await self.collection.as_async().add(texts, metadatas, chosen, **_adding(batch_size, kwargs))).ids
 
-    def delete(self, ids: list[str] | None = None, *, filter: FilterLike | None = None, **kwargs: Any) -> bool:
+    def delete(self, ids: Iterable[RecordId] | None = None, *, filter: FilterLike | None = None, **kwargs: Any) -> bool:
         """Delete documents by id, by filter, or those of the ids that pass the filter; missing ones are no error.
+
+        Parameters
+        ----------
+        ids, filter
+            What to delete.
+        kwargs
+            ``wait`` alone, and without effect: what is deleted is gone.
 
         Raises
         ------
         InvalidInput
             Neither is given: to empty the store give ``filter=models.Filter()``.
         """
-        self.collection.delete(ids, filter=self._filter(filter), **kwargs)
+        self.collection.delete(ids, filter=self._filter(filter), **_without_wait(kwargs))
         return True
 
-    async def adelete(self, ids: list[str] | None = None, *, filter: FilterLike | None = None, **kwargs: Any) -> bool:
+    async def adelete(
+        self, ids: Iterable[RecordId] | None = None, *, filter: FilterLike | None = None, **kwargs: Any
+    ) -> bool:
         """Do as `delete` does."""
-        await self.collection.as_async().delete(ids, filter=self._filter(filter), **kwargs)
+        await self.collection.as_async().delete(ids, filter=self._filter(filter), **_without_wait(kwargs))
         return True
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
@@ -280,6 +287,35 @@ class ColbertQdrantVectorStore(CollectionSearches):
     async def aget_by_ids(self, ids: Sequence[str], /) -> list[Document]:
         """Do as `get_by_ids` does."""
         return to_documents(await self.collection.as_async().get(ids))
+
+    def as_retriever(self, **kwargs: Any) -> StoreRetriever:
+        """Return LangChain's retriever over this store.
+
+        Parameters
+        ----------
+        kwargs
+            Fields of `VectorStoreRetriever`: ``search_type``, ``search_kwargs``, ``tags``, ``metadata``. Keywords of
+            the search, such as ``k`` and ``filter``, may also stand by themselves.
+
+        Raises
+        ------
+        InvalidInput
+            A keyword is neither, or is given twice. LangChain drops what it does not know without a word.
+
+        Notes
+        -----
+        The filter of a call is asked together with the retriever's, as `ColbertQdrantRetriever` does.
+        """
+        fields, search = fields_and_search(kwargs)
+        tags = fields.pop("tags", None) or self._get_retriever_tags()
+        retriever = StoreRetriever(vectorstore=self, tags=tags, search_kwargs=search, **fields)
+        self._filter(search.get("filter"))  # refuse now what no search could take
+        return retriever
+
+    @property
+    def embeddings(self) -> Embedder:  # type: ignore[override]  # LangChain's Embeddings make one vector a text
+        """What encodes documents and queries."""
+        return self.collection.embedder
 
     def close(self) -> None:
         """Close the collection, unless it lives in the caller's own `client`."""
@@ -294,10 +330,24 @@ class ColbertQdrantVectorStore(CollectionSearches):
         return f"{type(self).__name__}({self.collection!r})"
 
 
-def _with_ids(texts: Iterable[str], ids: Iterable[str | None] | None) -> tuple[list[str], list[str]]:
+def _with_ids(texts: Iterable[str], ids: Iterable[RecordId | None] | None) -> tuple[Sequence[str], Sequence[RecordId]]:
     """Return the texts, known in full and so checked in full before anything is written, and an id for each."""
     if isinstance(texts, str):
         raise InvalidInput(f"texts is the string {texts!r:.40}; give an iterable of strings, such as [text]")
     texts = list(texts)
     given = [None] * len(texts) if ids is None else ids
     return texts, [str(uuid4()) if text_id is None else text_id for text_id in given]
+
+
+def _adding(batch_size: int | None, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keywords of `MultivectorCollection.add`."""
+    if batch_size is not None and options.get("on_error") == "skip":
+        raise InvalidInput(
+            'on_error="skip" with batch_size: LangChain\'s index() gives a batch_size, and its record manager would '
+            "remember what was left out as stored, for good. Leave out first what collection.plan(texts) finds"
+        )
+    return _without_wait(options)
+
+
+def _without_wait(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name != "wait"}

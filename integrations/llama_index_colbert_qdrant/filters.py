@@ -96,7 +96,7 @@ def _condition(asked: MetadataFilter, metadata_key: str) -> models.Condition:
         case FilterOperator.CONTAINS:
             return conditions.equal(path, _scalar(path, asked))
         case FilterOperator.GT | FilterOperator.GTE | FilterOperator.LT | FilterOperator.LTE:
-            return conditions.ordered(path, _BOUNDS[asked.operator], _scalar(path, asked))
+            return conditions.ordered(path, **{_BOUNDS[asked.operator]: _scalar(path, asked)})
         case FilterOperator.TEXT_MATCH:
             return conditions.substring(path, _text(path, asked))
         case FilterOperator.TEXT_MATCH_INSENSITIVE:

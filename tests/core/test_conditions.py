@@ -121,4 +121,4 @@ def test_a_value_that_nothing_can_equal_is_refused(value: Any) -> None:
 @pytest.mark.parametrize("value", ["alpha", "2010", "20240115", "2024-W03-1", "2024-02-30"])
 def test_a_string_that_is_no_date_has_no_order(value: str) -> None:
     with pytest.raises(UnsupportedByEngine, match="orders numbers and dates"):
-        conditions.ordered(VALUE, "gt", value)
+        conditions.ordered(VALUE, gt=value)

@@ -9,7 +9,7 @@ from langchain_core.runnables import RunnableLambda, RunnablePassthrough
 from pydantic import ValidationError
 
 from colbert_qdrant import ColbertEmbedder, MultivectorCollection
-from langchain_colbert_qdrant import ColbertRerank
+from langchain_colbert_qdrant import ColbertQdrantVectorStore, ColbertRerank
 
 QUERY = "the same day again"
 
@@ -44,13 +44,15 @@ def test_the_best_come_first(reranker: ColbertRerank, movies: list[Document]) ->
     assert scores(best) == sorted(scores(best), reverse=True)
 
 
-def test_the_scores_are_maxsim(offline: ColbertEmbedder, movies: list[Document]) -> None:
+def test_the_scores_are_maxsim_a_query_vector(offline: ColbertEmbedder, movies: list[Document]) -> None:
     [query] = offline.query_embed(QUERY)
     [vectors] = offline.embed([movies[0].page_content])
 
     [document] = ColbertRerank(embedder=offline).compress_documents(movies[:1], QUERY)
 
-    assert document.metadata["relevance_score"] == pytest.approx(float((query @ vectors.T).max(axis=1).sum()), abs=1e-3)
+    assert document.metadata["relevance_score"] == pytest.approx(
+        float((query @ vectors.T).max(axis=1).mean()), abs=1e-3
+    )
 
 
 def test_documents_go_out_as_copies(reranker: ColbertRerank, movies: list[Document]) -> None:
@@ -126,6 +128,32 @@ class TestStoredVectors:
 
         assert ids(stored) == ids(encoded)
         assert scores(stored) == pytest.approx(scores(encoded), abs=1e-3)
+
+    def test_a_store_stands_for_its_collection(
+        self, collection: MultivectorCollection, counting: Any, movies: list[Document]
+    ) -> None:
+        reranker = ColbertRerank(collection=ColbertQdrantVectorStore.of(collection))
+
+        reranker.compress_documents(movies[:2], QUERY)
+
+        assert counting.encoded == 0
+
+    def test_another_text_under_a_known_id_is_encoded(self, collection: MultivectorCollection, counting: Any) -> None:
+        changed = Document("Completely other words.", id="edge-of-tomorrow")
+        reranker = ColbertRerank(collection=collection)
+
+        [reranked] = reranker.compress_documents([changed], QUERY)
+
+        assert scores([reranked]) == scores(ColbertRerank(embedder=counting).compress_documents([changed], QUERY))
+
+    @pytest.mark.parametrize("collection", ["movies", 3])
+    def test_what_is_no_collection_is_refused(self, offline: ColbertEmbedder, collection: Any) -> None:
+        with pytest.raises(ValidationError, match="give a MultivectorCollection"):
+            ColbertRerank(embedder=offline, collection=collection)
+
+    def test_another_model_is_refused(self, collection: MultivectorCollection, letters: Any) -> None:
+        with pytest.raises(ValidationError, match="made by 'all-MiniLM-L6-v2-int8', the reranker's model is 'letters'"):
+            ColbertRerank(embedder=letters, collection=collection)
 
     def test_the_collection_brings_its_embedder(
         self, collection: MultivectorCollection, counting: Any, movies: list[Document]

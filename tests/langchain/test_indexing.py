@@ -8,6 +8,7 @@ import pytest
 from langchain_core.documents import Document
 from langchain_core.indexing import InMemoryRecordManager, aindex, index
 
+from colbert_qdrant.errors import InvalidInput
 from langchain_colbert_qdrant import ColbertQdrantVectorStore
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using SHA-1")
@@ -66,6 +67,22 @@ async def test_asynchronous(store: ColbertQdrantVectorStore, records: Any, key_e
 
     assert report == {"num_added": 1, "num_updated": 0, "num_skipped": 1, "num_deleted": 1}
     assert texts(store) == {"Dogs bark.", "Birds sing."}
+
+
+@pytest.mark.parametrize("asynchronously", [False, True])
+async def test_leaving_out_is_refused(store: ColbertQdrantVectorStore, records: Any, asynchronously: bool) -> None:
+    settings: dict[str, Any] = {"key_encoder": "sha256", "upsert_kwargs": {"on_error": "skip"}}
+
+    async def indexing() -> None:
+        if asynchronously:
+            await aindex([CATS, DOGS], records, store, **settings)
+        else:
+            index([CATS, DOGS], records, store, **settings)
+
+    with pytest.raises(InvalidInput, match="remember what was left out as stored"):
+        await indexing()
+
+    assert (texts(store), records.list_keys()) == (set(), [])
 
 
 def test_a_forced_update_replaces(store: ColbertQdrantVectorStore, records: Any) -> None:

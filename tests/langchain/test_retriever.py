@@ -51,6 +51,11 @@ def retriever(store: ColbertQdrantVectorStore) -> ColbertQdrantRetriever:
 
 
 @pytest.fixture
+def scoring(store: ColbertQdrantVectorStore) -> ColbertQdrantRetriever:
+    return ColbertQdrantRetriever(vectorstore=store, k=2, with_score=True)
+
+
+@pytest.fixture
 def over_another(offline: ColbertEmbedder, movies: list[Document]) -> ColbertQdrantRetriever:
     return ColbertQdrantRetriever(base_retriever=EverythingRetriever(documents=movies[::-1]), embedding=offline, k=2)
 
@@ -81,6 +86,31 @@ class TestFields:
 
         assert len(retriever.invoke(QUERY)) == 2
 
+    def test_k_and_score_threshold_among_search_kwargs(self, store: ColbertQdrantVectorStore) -> None:
+        retriever = ColbertQdrantRetriever(vectorstore=store, search_kwargs={"k": 1, "score_threshold": 0.01})
+
+        assert len(retriever.invoke(QUERY)) == 1
+        assert len(retriever.invoke(QUERY, k=2)) == 2
+
+    @pytest.mark.parametrize("search_type", ["similarity", "mmr", "similarity_score_threshold"])
+    async def test_search_type(self, store: ColbertQdrantVectorStore, search_type: Any) -> None:
+        search = {"k": 2, "score_threshold": 0.1}
+        retriever = ColbertQdrantRetriever(vectorstore=store, search_type=search_type, search_kwargs=search)
+
+        found = retriever.invoke(QUERY)
+
+        assert found == store.as_retriever(search_type=search_type, search_kwargs=search).invoke(QUERY)
+        assert await retriever.ainvoke(QUERY) == found
+
+    def test_that_are_assigned_are_checked(self, retriever: ColbertQdrantRetriever, offline: ColbertEmbedder) -> None:
+        retriever.k = 1
+
+        assert len(retriever.invoke(QUERY)) == 1
+        with pytest.raises(ValidationError, match="greater than or equal to 1"):
+            retriever.k = 0
+        with pytest.raises(ValidationError, match="frozen"):
+            retriever.embedding = offline
+
     def test_search_kwargs(self, store: ColbertQdrantVectorStore) -> None:
         everything = ids(store.similarity_search(QUERY))
 
@@ -95,27 +125,62 @@ class TestFields:
         with pytest.raises(ValidationError):
             ColbertQdrantRetriever(**fields)
 
+    @pytest.mark.parametrize(
+        ("fields", "named"),
+        [
+            ({"filter": "year == 1979"}, "filter is a str"),
+            ({"filter": {"year": {"$greater": 1}}}, "no operator"),
+            ({"score_threshold": 12.0}, "less than or equal to 1"),
+            ({"search_kwargs": {"score_threshold": 12.0}}, "a relevance, from 0 to 1"),
+            ({"k": 2, "search_kwargs": {"k": 3}}, "k is given twice"),
+            ({"search_type": "hybrid"}, "'similarity', 'mmr'"),
+            ({"search_type": "similarity_score_threshold"}, "needs a score_threshold"),
+            ({"search_type": "mmr", "base_retriever": RunnableLambda(lambda _: [])}, "base_retriever searches"),
+        ],
+        ids=str,
+    )
+    def test_are_checked_at_once(self, store: ColbertQdrantVectorStore, fields: dict[str, Any], named: str) -> None:
+        with pytest.raises(ValidationError, match=named):
+            ColbertQdrantRetriever(vectorstore=store, **fields)
+
+    def test_are_checked_before_anything_is_stored(self, offline: ColbertEmbedder) -> None:
+        client = QdrantClient(":memory:")
+
+        with pytest.raises(ValidationError, match="greater than or equal to 1"):
+            ColbertQdrantRetriever.from_texts(["A cat."], offline, client=client, collection_name="cats", k=0)
+
+        assert not client.collection_exists("cats")
+
     def test_two_embedders_are_one_too_many(self, store: ColbertQdrantVectorStore, offline: ColbertEmbedder) -> None:
         with pytest.raises(ValidationError, match="leave embedding out"):
             ColbertQdrantRetriever(vectorstore=store, embedding=offline)
 
 
 class TestScore:
-    def test_is_the_maxsim(self, retriever: ColbertQdrantRetriever, store: ColbertQdrantVectorStore) -> None:
-        scores = [document.metadata["relevance_score"] for document in retriever.invoke(QUERY)]
+    def test_is_the_relevance(self, scoring: ColbertQdrantRetriever, store: ColbertQdrantVectorStore) -> None:
+        scores = [document.metadata["relevance_score"] for document in scoring.invoke(QUERY)]
 
-        assert scores == [score for _, score in store.similarity_search_with_score(QUERY, k=2)]
+        assert scores == pytest.approx(
+            [score for _, score in store.similarity_search_with_relevance_scores(QUERY, k=2)]
+        )
 
-    def test_can_be_left_out(self, store: ColbertQdrantVectorStore, movies: list[Document]) -> None:
-        [document] = ColbertQdrantRetriever(vectorstore=store, k=1, with_score=False).invoke(movies[3].page_content)
+    def test_is_left_out_unasked(self, store: ColbertQdrantVectorStore, movies: list[Document]) -> None:
+        [document] = ColbertQdrantRetriever(vectorstore=store, k=1).invoke(movies[3].page_content)
 
         assert document == movies[3]
 
-    def test_is_not_stored(self, retriever: ColbertQdrantRetriever, movies: list[Document]) -> None:
-        retriever.invoke(QUERY)
+    def test_is_not_stored(self, scoring: ColbertQdrantRetriever, movies: list[Document]) -> None:
+        scoring.invoke(QUERY)
 
-        assert retriever.vectorstore is not None
-        assert retriever.vectorstore.get_by_ids(["alien"]) == movies[3:]
+        assert scoring.vectorstore is not None
+        assert scoring.vectorstore.get_by_ids(["alien"]) == movies[3:]
+
+    def test_what_was_found_can_be_stored_again(self, store: ColbertQdrantVectorStore, movies: list[Document]) -> None:
+        store.add_documents(ColbertQdrantRetriever(vectorstore=store).invoke(QUERY))
+
+        assert sorted(store.get_by_ids(ids(movies)), key=lambda movie: str(movie.id)) == sorted(
+            movies, key=lambda movie: str(movie.id)
+        )
 
 
 class TestCalls:
@@ -123,7 +188,26 @@ class TestCalls:
         assert ids(retriever.invoke(QUERY, k=1, filter={"genres": "animation"})) == ["toy-story-3"]
 
     def test_score_threshold_of_one_call(self, retriever: ColbertQdrantRetriever) -> None:
-        assert retriever.invoke(QUERY, score_threshold=1000.0) == []
+        assert retriever.invoke(QUERY, score_threshold=1.0) == []
+
+    def test_a_score_threshold_that_is_a_maxsim_is_refused(self, retriever: ColbertQdrantRetriever) -> None:
+        with pytest.raises(InvalidInput, match="a relevance, from 0 to 1"):
+            retriever.invoke(QUERY, score_threshold=12.5)
+
+    def test_a_filter_of_one_call_does_not_lift_the_retrievers(self, store: ColbertQdrantVectorStore) -> None:
+        mine = ColbertQdrantRetriever(
+            vectorstore=store, filter={"genres": "sci-fi"}, search_kwargs={"filter": {"year": {"$gt": 1900}}}
+        )
+
+        assert ids(mine.invoke(QUERY, filter={"year": 1993})) == []
+        assert ids(mine.invoke(QUERY, filter={"year": 1979})) == ["alien"]
+        assert set(ids(mine.invoke(QUERY, filter={}))) == {"alien", "edge-of-tomorrow"}
+
+    async def test_nor_does_it_where_langchain_made_the_retriever(self, store: ColbertQdrantVectorStore) -> None:
+        mine = store.as_retriever(filter={"genres": "sci-fi"})
+
+        assert ids(mine.invoke(QUERY, filter={"year": 1993})) == []
+        assert ids(await mine.ainvoke(QUERY, filter={"year": 1979})) == ["alien"]
 
     async def test_asynchronous(self, retriever: ColbertQdrantRetriever) -> None:
         arguments: dict[str, Any] = {"k": 3, "filter": {"year": [1979, 1993]}, "offset": 1}
@@ -180,6 +264,29 @@ class TestOneCall:
         with pytest.raises(CollectionNotFound):
             ColbertQdrantRetriever.from_existing("movies", offline, client=QdrantClient(":memory:"))
 
+    @pytest.mark.parametrize("way", ["texts", "documents", "existing"])
+    async def test_asynchronously(self, offline: ColbertEmbedder, movies: list[Document], way: str) -> None:
+        client = QdrantClient(":memory:")
+        place: dict[str, Any] = {"client": client, "collection_name": "movies", "k": 1}
+        texts, metadatas, names = zip(*[(m.page_content, m.metadata, m.id) for m in movies], strict=True)
+        match way:
+            case "texts":
+                making = ColbertQdrantRetriever.afrom_texts(texts, offline, metadatas, names, **place)
+            case "documents":
+                making = ColbertQdrantRetriever.afrom_documents(movies, offline, **place)
+            case _:
+                ColbertQdrantVectorStore("movies", offline, client=client).add_documents(movies)
+                making = ColbertQdrantRetriever.afrom_existing(embedding=offline, **place)
+
+        async with await making as retriever:
+            assert await retriever.ainvoke(movies[2].page_content) == movies[2:3]
+
+    def test_closes_as_a_context(self, offline: ColbertEmbedder, tmp_path: Any) -> None:
+        pytest.importorskip("qdrant_edge")
+        for _ in range(2):
+            with ColbertQdrantRetriever.from_texts(["A cat."], offline, ids=["cat"], path=tmp_path) as retriever:
+                assert ids(retriever.invoke("cat")) == ["cat"]
+
 
 class TestOverAnother:
     def test_keeps_the_best_of_what_that_finds(self, over_another: ColbertQdrantRetriever) -> None:
@@ -189,9 +296,10 @@ class TestOverAnother:
         assert await over_another.ainvoke(QUERY, k=3) == over_another.invoke(QUERY, k=3)
 
     def test_scores_are_those_of_a_store(
-        self, over_another: ColbertQdrantRetriever, retriever: ColbertQdrantRetriever
+        self, over_another: ColbertQdrantRetriever, scoring: ColbertQdrantRetriever
     ) -> None:
-        reranked, searched = over_another.invoke(QUERY), retriever.invoke(QUERY)
+        over_another.with_score = True
+        reranked, searched = over_another.invoke(QUERY), scoring.invoke(QUERY)
 
         assert [document.metadata["relevance_score"] for document in reranked] == pytest.approx(
             [document.metadata["relevance_score"] for document in searched], abs=1e-3
@@ -228,6 +336,16 @@ class TestOverAnother:
         retriever = ColbertQdrantRetriever(base_retriever=store.as_retriever(), vectorstore=store)
 
         assert ids(retriever.invoke(QUERY, filter={"year": 1979})) == ["alien"]
+
+    def test_filters_of_one_language_are_put_together(self, store: ColbertQdrantVectorStore) -> None:
+        retriever = ColbertQdrantRetriever(
+            base_retriever=store.as_retriever(), vectorstore=store, filter={"seen": True}
+        )
+
+        assert retriever.invoke(QUERY, filter={"year": 1979}) == []
+        assert ids(retriever.invoke(QUERY, filter={"year": 1993})) == ["groundhog-day"]
+        with pytest.raises(InvalidInput, match="different kinds"):
+            retriever.invoke(QUERY, filter=models.Filter(must=[models.HasIdCondition(has_id=[1])]))
 
     def test_a_filter_that_would_be_dropped_is_an_error(self, over_another: ColbertQdrantRetriever) -> None:
         with pytest.raises(InvalidInput, match="EverythingRetriever takes no filter"):
@@ -308,5 +426,6 @@ class TestTracing:
         store.as_retriever().invoke(QUERY, {"callbacks": [runs]})
 
         [run] = runs.started
-        assert run["tags"] == ["ColbertQdrantVectorStore"]
+        assert run["tags"] == ["ColbertQdrantVectorStore", "ColbertEmbedder"]
+        assert run["metadata"]["ls_embedding_provider"] == "ColbertEmbedder"
         assert run["metadata"]["ls_vector_store_provider"] == "ColbertQdrantVectorStore"

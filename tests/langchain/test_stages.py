@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import os
+import uuid
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -10,7 +14,8 @@ from qdrant_client import QdrantClient
 
 from colbert_qdrant import Bm25, ColbertEmbedder, Muvera
 from colbert_qdrant.errors import CollectionMismatch
-from langchain_colbert_qdrant import ColbertQdrantVectorStore
+from conftest import WordEmbedder, engines
+from langchain_colbert_qdrant import ColbertQdrantRetriever, ColbertQdrantVectorStore
 
 TEXTS = ["A soldier relives the same day.", "Toys are left at a day-care center.", "A rock band goes on tour."]
 
@@ -42,15 +47,72 @@ def test_a_store_with_first_stages_finds_by_maxsim(offline: ColbertEmbedder, kin
     assert score == pytest.approx(plain.similarity_search_with_score("a soldier and his day", k=1)[0][1], abs=1e-3)
 
 
-async def test_relevance_and_diversity_go_through_the_stages_too(offline: ColbertEmbedder) -> None:
-    store = ColbertQdrantVectorStore("staged", offline, stages=[Muvera.from_embedder(offline)])
-    await store.aadd_texts(TEXTS)
+STAGES: dict[str, Callable[[Any], dict[str, Any]]] = {
+    "none": lambda _: {},
+    "dense": lambda _: {"dense": Letters()},
+    "muvera": lambda embedder: {"stages": [Muvera(embedder.dim)]},
+    "bm25": lambda _: {"stages": [Bm25()]},
+    "muvera, bm25 and dense": lambda embedder: {"stages": [Muvera(embedder.dim), Bm25()], "dense": Letters()},
+}
 
-    [(relevant, relevance)] = await store.asimilarity_search_with_relevance_scores("toys", k=1)
-    diverse = await store.amax_marginal_relevance_search("toys", k=2)
+SEARCHES: dict[str, Callable[[ColbertQdrantVectorStore, str], Any]] = {
+    "search": lambda store, query: store.similarity_search(query, 1),
+    "with score": lambda store, query: store.similarity_search_with_score(query, 1),
+    "relevance": lambda store, query: store.similarity_search_with_relevance_scores(query, 1, score_threshold=0.1),
+    "mmr": lambda store, query: store.max_marginal_relevance_search(query, 1),
+    "mmr with score": lambda store, query: store.max_marginal_relevance_search_with_score(query, 1),
+    "retriever, similarity": lambda store, query: store.as_retriever(k=1).invoke(query),
+    "retriever, mmr": lambda store, query: store.as_retriever(search_type="mmr", k=1).invoke(query),
+    "retriever, threshold": lambda store, query: store.as_retriever(
+        search_type="similarity_score_threshold", search_kwargs={"k": 1, "score_threshold": 0.1}
+    ).invoke(query),
+    "our retriever": lambda store, query: ColbertQdrantRetriever(vectorstore=store, k=1).invoke(query),
+    "asearch": lambda store, query: store.asimilarity_search(query, 1),
+    "awith score": lambda store, query: store.asimilarity_search_with_score(query, 1),
+    "arelevance": lambda store, query: store.asimilarity_search_with_relevance_scores(query, 1, score_threshold=0.1),
+    "ammr": lambda store, query: store.amax_marginal_relevance_search(query, 1),
+    "aretriever, threshold": lambda store, query: store.as_retriever(
+        search_type="similarity_score_threshold", search_kwargs={"k": 1, "score_threshold": 0.1}
+    ).ainvoke(query),
+    "our retriever, asynchronous": lambda store, query: ColbertQdrantRetriever(
+        vectorstore=store, k=1, search_type="mmr"
+    ).ainvoke(query),
+}
 
-    assert relevant.page_content == diverse[0].page_content == TEXTS[1]
-    assert 0 <= relevance <= 1
+
+@pytest.fixture(params=engines(), scope="module")
+def staged(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Open a store with the stages of a name, once an engine."""
+    words, stores = WordEmbedder(), {}
+
+    def opened(kind: str) -> ColbertQdrantVectorStore:
+        if kind not in stores:
+            place: dict[str, Any] = {
+                "memory": lambda: {},
+                "edge": lambda: {"path": tmp_path_factory.mktemp("staged")},
+                "server": lambda: {"url": os.environ["QDRANT_URL"]},
+            }[request.param]()
+            stores[kind] = ColbertQdrantVectorStore(
+                f"test-{uuid.uuid4().hex[:12]}", words, **STAGES[kind](words), **place
+            )
+            stores[kind].add_texts(TEXTS)
+        return stores[kind]
+
+    yield opened
+    for store in stores.values():
+        store.collection.engine.call("delete_collection", {"collection_name": store.collection.name})
+        store.close()
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+@pytest.mark.parametrize("kind", STAGES)
+async def test_every_search_goes_through_every_stage(staged: Any, kind: str, search: str) -> None:
+    found = SEARCHES[search](staged(kind), "rock band")
+    [best] = await found if inspect.isawaitable(found) else found
+
+    document, relevance = best if isinstance(best, tuple) else (best, 1)
+    assert document.page_content == TEXTS[2]
+    assert relevance == pytest.approx(1, abs=1e-3)
 
 
 def test_another_embedding_for_the_stage_is_refused(offline: ColbertEmbedder) -> None:

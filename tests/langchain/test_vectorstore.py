@@ -76,6 +76,21 @@ class TestAdding:
         with pytest.raises(TypeError, match="fitler"):
             store.similarity_search(QUERY, fitler={"year": 2014})
 
+    @pytest.mark.parametrize("given", [7, uuid.UUID(int=7)])
+    def test_ids_of_any_kind_come_back_as_strings(self, store: ColbertQdrantVectorStore, given: Any) -> None:
+        assert store.add_texts(["one"], [{}], [given]) == [str(given)]
+        assert ids(store.get_by_ids([str(given)])) == [str(given)]
+
+    def test_what_is_returned_is_what_is_stored(self, store: ColbertQdrantVectorStore) -> None:
+        assert store.add_texts(["good", "bad \ud800"], ids=["g", "b"], on_error="skip") == ["g"]
+
+    def test_waiting_is_the_only_way(self, store: ColbertQdrantVectorStore) -> None:
+        store.add_texts(["one"], ids=["one"], wait=False)
+        assert store.get_by_ids(["one"])
+
+        store.delete(["one"], wait=False)
+        assert not store.get_by_ids(["one"])
+
 
 class TestDeleting:
     def test_by_ids(self, store: ColbertQdrantVectorStore) -> None:
@@ -106,10 +121,15 @@ class TestSearching:
     def test_the_best_come_first(self, store: ColbertQdrantVectorStore) -> None:
         assert set(ids(store.similarity_search(QUERY, k=2))) == LOOPS
 
-    def test_a_score_is_the_maxsim_of_the_collection(self, store: ColbertQdrantVectorStore) -> None:
+    def test_a_score_is_the_maxsim_a_query_vector(
+        self, store: ColbertQdrantVectorStore, offline: ColbertEmbedder
+    ) -> None:
+        [vectors] = offline.query_embed(QUERY)
+
         [(document, score)] = store.similarity_search_with_score(QUERY, k=1)
 
-        assert score == pytest.approx(store.collection.score(QUERY, [str(document.id)])[str(document.id)], abs=1e-4)
+        maxsim = store.collection.score(QUERY, [str(document.id)])[str(document.id)]
+        assert score == pytest.approx(maxsim / len(vectors), abs=1e-4)
 
     def test_a_documents_own_text_has_relevance_near_one(
         self, store: ColbertQdrantVectorStore, movies: list[Document]
@@ -121,15 +141,15 @@ class TestSearching:
         assert document.id == movies[0].id
         assert 0.9 < relevance <= 1
 
-    def test_relevance_is_the_score_a_query_vector(
-        self, store: ColbertQdrantVectorStore, offline: ColbertEmbedder
-    ) -> None:
+    def test_every_search_shows_the_same_score(self, store: ColbertQdrantVectorStore, offline: ColbertEmbedder) -> None:
         [vectors] = offline.query_embed(QUERY)
         [(_, score)] = store.similarity_search_with_score(QUERY, k=1)
 
         [(_, relevance)] = store.similarity_search_with_relevance_scores(QUERY, k=1)
+        [(_, by_vector)] = store.similarity_search_with_score_by_vector(vectors, k=1)
+        [(_, diverse)] = store.max_marginal_relevance_search_with_score_by_vector(vectors, k=1)
 
-        assert relevance == pytest.approx(score / len(vectors), abs=1e-5)
+        assert [relevance, by_vector, diverse] == pytest.approx([score] * 3, abs=1e-5)
 
     def test_a_query_can_be_a_multivector(self, store: ColbertQdrantVectorStore, offline: ColbertEmbedder) -> None:
         [vectors] = offline.query_embed(QUERY)
@@ -147,14 +167,18 @@ class TestSearching:
 
         assert ids(store.similarity_search(QUERY, k=2, offset=1)) == everything[1:3]
 
-    def test_score_threshold_is_a_maxsim(self, store: ColbertQdrantVectorStore) -> None:
+    def test_score_threshold_is_a_relevance(self, store: ColbertQdrantVectorStore) -> None:
         second = store.similarity_search_with_score(QUERY, k=4)[1][1]
 
         found = store.similarity_search_with_score(QUERY, k=4, score_threshold=second - 0.001)
 
         assert len(found) == 2
 
-    def test_score_threshold_of_relevance_is_within_0_and_1(self, store: ColbertQdrantVectorStore) -> None:
+    def test_a_score_threshold_that_is_a_maxsim_is_refused(self, store: ColbertQdrantVectorStore) -> None:
+        with pytest.raises(InvalidInput, match="a relevance, from 0 to 1"):
+            store.similarity_search(QUERY, score_threshold=3.5)
+
+    def test_score_threshold_of_langchains_own_search(self, store: ColbertQdrantVectorStore) -> None:
         second = store.similarity_search_with_relevance_scores(QUERY, k=4)[1][1]
 
         found = store.similarity_search_with_relevance_scores(QUERY, k=4, score_threshold=second - 0.0001)
@@ -388,6 +412,23 @@ class TestDiversity:
 
 
 class TestAsRetriever:
+    def test_keywords_of_the_search_by_themselves(self, store: ColbertQdrantVectorStore) -> None:
+        assert ids(store.as_retriever(k=1, filter={"genres": "horror"}).invoke(QUERY)) == ["alien"]
+
+    @pytest.mark.parametrize(
+        ("fields", "named"),
+        [
+            ({"fitler": {"year": 1979}}, r"as_retriever\(fitler=...\): give .*filter"),
+            ({"k": 1, "search_kwargs": {"k": 2}}, "k is given twice"),
+            ({"filter": "year == 1979"}, "filter is a str"),
+        ],
+    )
+    def test_what_langchain_would_drop_is_refused(
+        self, store: ColbertQdrantVectorStore, fields: dict[str, Any], named: str
+    ) -> None:
+        with pytest.raises(InvalidInput, match=named):
+            store.as_retriever(**fields)
+
     @pytest.mark.parametrize(
         ("search_type", "search_kwargs"),
         [

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
 from qdrant_client import models
 
+from colbert_qdrant.collection.points import ID_KEY
+from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.errors import InvalidInput, UnsupportedByEngine
 
 Bound: TypeAlias = Literal["gt", "gte", "lt", "lte"]
@@ -76,6 +78,9 @@ def one_of(path: str, values: Iterable[Any]) -> models.Condition:
     values = list(values)
     if not values:  # `should` without conditions would let everything through
         return models.FieldCondition(key=path, match=models.MatchAny(any=[]))
+    for value in values:
+        if not isinstance(value, str | bool | int | float | None):
+            raise InvalidInput(f"filter on {path}: {value!r:.60} among the values is none to be equal to")
     strings = list(dict.fromkeys(value for value in values if isinstance(value, str)))
     numbers = sorted({_number(path, value) for value in values if _is_number(value)})
     conditions: list[models.Condition] = []
@@ -90,21 +95,30 @@ def one_of(path: str, values: Iterable[Any]) -> models.Condition:
     return conditions[0] if len(conditions) == 1 else models.Filter(should=conditions)
 
 
-def ordered(path: str, bound: Bound, value: Any) -> models.FieldCondition:
+def ordered(path: str, **bounds: Any) -> models.FieldCondition:
     """Ask for numbers by size (as float64, like all of Qdrant's ranges), and for ISO 8601 dates by time.
 
     A date without a time zone is in UTC, asked or stored. A stored value of the other kind does not pass.
 
+    Parameters
+    ----------
+    path
+        Of the value.
+    bounds
+        ``gt``, ``gte``, ``lt``, ``lte``; of a stored array, one element has to keep all of them.
+
     Raises
     ------
     InvalidInput
-        The value is neither.
+        A bound is neither.
     UnsupportedByEngine
         It is a string that is no date: Qdrant does not order those.
     """
-    if isinstance(value, str):
-        return models.FieldCondition(key=path, range=models.DatetimeRange(**{bound: _moment(path, value)}))
-    return models.FieldCondition(key=path, range=models.Range(**{bound: _number(path, value)}))
+    if any(isinstance(bound, str) for bound in bounds.values()):
+        moments = {name: _moment(path, bound) for name, bound in bounds.items()}
+        return models.FieldCondition(key=path, range=models.DatetimeRange(**moments))
+    numbers = {name: _number(path, bound) for name, bound in bounds.items()}
+    return models.FieldCondition(key=path, range=models.Range(**numbers))
 
 
 def is_date(value: str) -> bool:
@@ -121,6 +135,11 @@ def substring(path: str, text: str) -> models.FieldCondition:
     return models.FieldCondition(key=path, match=models.MatchSubstring(substring=text))
 
 
+def prefix(path: str, text: str) -> models.FieldCondition:
+    """Ask for strings that begin with this one, with its case. Qdrant 1.20 and later."""
+    return models.FieldCondition(key=path, match=models.MatchPrefix(prefix=text))
+
+
 def words(path: str, text: str) -> models.FieldCondition:
     """Ask for strings that have every word of this one, in any order, without case.
 
@@ -134,6 +153,25 @@ def words(path: str, text: str) -> models.FieldCondition:
 def empty(path: str) -> models.IsEmptyCondition:
     """Ask for records without a value: missing, null or an empty array."""
     return models.IsEmptyCondition(is_empty=models.PayloadField(key=path))
+
+
+def valued(path: str) -> models.Condition:
+    """Ask for records with a value: there, not null, and no empty array."""
+    return models.Filter(must_not=[empty(path)])
+
+
+def in_metadata(layout: Layout, keys: Sequence[str], ask: Callable[[str], models.Condition]) -> models.Condition:
+    """Ask a question of a value of the metadata, wherever `to_record` reads it.
+
+    A record that was made by hand may have its metadata at the top of the payload; a filter that did not look there
+    would pass over what the record shows. Whatever is negated has to be negated as a whole, around this.
+    """
+    asked = ask(path(layout.metadata_key, *keys))
+    if not layout.made_by_hand or keys[0] == layout.content_key:
+        return asked
+    ours = [empty(layout.metadata_key), empty(ID_KEY)]
+    null = models.IsNullCondition(is_null=models.PayloadField(key=layout.metadata_key))
+    return models.Filter(should=[asked, models.Filter(must=[*ours, ask(path(*keys))], must_not=[null])])
 
 
 def _branches(path: str, numbers: Sequence[Number]) -> list[models.Condition]:
@@ -174,8 +212,8 @@ def _number(path: str, value: Any) -> Number:
     return value  # type: ignore[no-any-return]  # int | float
 
 
-def _moment(path: str, value: str) -> datetime:
-    if not is_date(value):
+def _moment(path: str, value: Any) -> datetime:
+    if not (isinstance(value, str) and is_date(value)):
         raise UnsupportedByEngine(
             f"filter on {path}: {value!r:.60}: Qdrant orders numbers and dates, not strings; give a number or an ISO "
             "8601 date such as 2024-01-31 or 2024-01-31T12:00:00Z"

@@ -40,6 +40,8 @@ class Layout:
         What finds the candidates; empty: MaxSim answers over all documents.
     oversampling
         How many times the wanted number is rescored by the originals, where the token vectors are quantised.
+    made_by_hand
+        The collection remembers no making of ours, so that its records may have a payload of their own.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Layout:
     dim: int
     stages: tuple[Stage, ...] = ()
     oversampling: float | None = None
+    made_by_hand: bool = False
 
     def __post_init__(self) -> None:
         """Refuse names that would make the payload ambiguous."""
@@ -161,7 +164,9 @@ def attach(
         _warn_of_signs(stage, by_name.get(stage.name))
     is_quantized = by_name[name].quantization_config or info.config.quantization_config
     oversampling = storage.oversampling if is_quantized else None
-    return replace(layout, vector_name=name, stages=tuple(stages), oversampling=oversampling)
+    return replace(
+        layout, vector_name=name, stages=tuple(stages), oversampling=oversampling, made_by_hand=not made_with
+    )
 
 
 def remembered(info: models.CollectionInfo) -> dict[str, Any]:
