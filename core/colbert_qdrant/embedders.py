@@ -54,6 +54,22 @@ def as_embedder(embedder: Embedder | str | os.PathLike[str] | None, dim: int | N
     return embedder
 
 
+def windowed(embedder: Embedder | str | os.PathLike[str] | None) -> Embedder:
+    """Return the embedder for an adapter: one that cuts no document, unless whoever made it said what to do.
+
+    A model's name, or ``None`` for the default model, becomes such an embedder; one of the caller's own class stays as
+    it is.
+    """
+    if embedder is None:
+        from colbert_qdrant.embedding.embedder import ColbertEmbedder
+
+        return ColbertEmbedder().windowed()
+    embedder = as_embedder(embedder)
+    from_unsaid = getattr(embedder, "windowed", None)
+    whole: Embedder = embedder if from_unsaid is None else from_unsaid()
+    return whole
+
+
 def embedder_dim(embedder: Embedder) -> int:
     """Return the length of an embedder's token vectors, by our name for it or FastEmbed's."""
     dim = getattr(embedder, "dim", None) or getattr(embedder, "embedding_size", None)

@@ -11,6 +11,7 @@ from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRan
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 
+from colbert_qdrant.embedders import windowed
 from colbert_qdrant.errors import InvalidInput
 from colbert_qdrant.rerank import ColbertReranker
 
@@ -139,6 +140,4 @@ def _reranker(
         raise InvalidInput(f"{' and '.join(named)} each bring a model; give one of them")
     if vector_store is not None:
         return ColbertReranker(vector_store.collection.embedder, collection=vector_store.collection)
-    from colbert_qdrant import ColbertEmbedder
-
-    return ColbertReranker(embedder or model or ColbertEmbedder())
+    return ColbertReranker(windowed(embedder or model))

@@ -17,6 +17,7 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQueryResult,
 )
 
+from colbert_qdrant.embedders import windowed
 from llama_index_colbert_qdrant.embedding import ColbertTextEmbedding
 from llama_index_colbert_qdrant.nodes import as_columns, as_node, as_result
 
@@ -102,11 +103,11 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
         stages: Iterable[Stage | Muvera] | None = None,
         storage: Storage | None = None,
     ) -> None:
-        from colbert_qdrant import ColbertEmbedder, MultivectorCollection
+        from colbert_qdrant import MultivectorCollection
 
         collection = MultivectorCollection(
             collection_name,
-            ColbertEmbedder() if embedder is None else embedder,
+            windowed(embedder),
             client=client,
             url=url,
             path=path,

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from colbert_qdrant import ColbertEmbedder, MultivectorCollection, maxsim
+from colbert_qdrant.embedders import windowed
 from colbert_qdrant.embedding.tokens import TokenizedText, cut_into_windows
 from colbert_qdrant.errors import InvalidInput
+from colbert_qdrant.types import Embedder
 
 LONG = " ".join(f"word{number}" for number in range(400))
 
@@ -91,6 +93,30 @@ def test_window_mode_says_where_each_row_comes_from(tiny_folder: Path) -> None:
 
     assert len(tokens.vectors) == len(tokens.spans)
     assert tokens.spans[:, 1].max() == len(LONG)
+
+
+def test_an_adapter_cuts_nothing_unless_it_was_said(tiny_folder: Path) -> None:
+    unsaid = ColbertEmbedder(tiny_folder, document_length=64)
+    said = ColbertEmbedder(tiny_folder, document_length=64, long_documents="truncate")
+    [whole] = ColbertEmbedder(tiny_folder, document_length=64, long_documents="window").embed(LONG)
+
+    [encoded] = windowed(unsaid).embed(LONG)
+
+    np.testing.assert_array_equal(encoded, whole)
+    assert windowed(said) is said
+    assert windowed(unsaid).settings["long_documents"] == "window"
+    assert unsaid.settings["long_documents"] == "truncate"
+
+
+def test_an_adapter_takes_a_loaded_model_as_it_is(tiny_folder: Path) -> None:
+    loaded = ColbertEmbedder(tiny_folder)
+    list(loaded.embed("load"))
+
+    assert windowed(loaded)._document_encoder is loaded._document_encoder  # type: ignore[attr-defined]
+
+
+def test_an_embedder_of_ones_own_stays_as_it_is(words: Embedder) -> None:
+    assert windowed(words) is words
 
 
 def test_error_mode_names_the_document_and_its_length(tiny_folder: Path) -> None:

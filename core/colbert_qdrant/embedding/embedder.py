@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
 
@@ -70,7 +71,8 @@ class ColbertEmbedder:
     long_documents
         What becomes of a document longer than `document_length`: ``"truncate"`` cuts it, with one warning a call
         that counts the cut ones; ``"window"`` encodes overlapping windows and keeps each token once, so that it
-        becomes one multivector of any length; ``"error"`` refuses it.
+        becomes one multivector of any length; ``"error"`` refuses it. ``None``: unsaid, which is ``"truncate"`` here,
+        as in FastEmbed, and ``"window"`` in the adapters, see `windowed`.
     pool_factor
         Keep about one in so many vectors of a document; see `pool`.
     max_vectors
@@ -128,13 +130,13 @@ class ColbertEmbedder:
         query_expansion: QueryExpansion | None = None,
         document_length: int | None = None,
         compat: Compat | None = None,
-        long_documents: LongDocuments = "truncate",
+        long_documents: LongDocuments | None = None,
         pool_factor: float = 1,
         max_vectors: int | None = None,
         dim: int | None = None,
         dtype: Dtype = "float32",
     ) -> None:
-        if long_documents not in ("truncate", "window", "error"):
+        if long_documents not in (None, "truncate", "window", "error"):
             raise InvalidInput(f"long_documents={long_documents!r}: use 'truncate', 'window' or 'error'")
         if dtype not in ("float32", "float16"):
             raise InvalidInput(f"dtype={dtype!r}: use 'float32' or 'float16'")
@@ -156,7 +158,8 @@ class ColbertEmbedder:
         )
         self._full_dim = self.spec.dim or (row.dim if row else None)
         self._cut_dim = _check_dim(dim, self._full_dim, row.dims if row else ())
-        self._long_documents = long_documents
+        self._long_documents: LongDocuments = long_documents or "truncate"
+        self._says_what_of_long = long_documents is not None
         self._pool_factor = pool_factor
         self._max_vectors = max_vectors
         self._dtype = np.dtype(dtype)
@@ -212,6 +215,19 @@ class ColbertEmbedder:
             text of its `batch_size` is encoded.
         """
         return self._embed_windows(windows(check_texts(documents, "document"), _at_least_one(batch_size)))
+
+    def windowed(self) -> Self:
+        """Return this embedder as one that cuts no document, unless it was made with `long_documents`.
+
+        The model is shared. It is what the adapters, whose callers see no warning that counts what was cut, make of an
+        embedder that they are given.
+        """
+        if self._says_what_of_long:
+            return self
+        other = copy(self)
+        other._long_documents, other._says_what_of_long = "window", True
+        vars(other).pop("_tokenizer", None)  # which cuts
+        return other
 
     def passage_embed(self, texts: Iterable[str], batch_size: int = WINDOW) -> Iterator[Multivector]:
         """Encode documents; the same as `embed`."""
