@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
+import uuid
+from decimal import Decimal
+from pathlib import PurePosixPath
+
+import numpy as np
 import pytest
 from langchain_core.documents import Document as LangChainDocument
 from llama_index.core import Document as LlamaIndexDocument
@@ -79,3 +85,33 @@ def test_each_deletes_what_the_other_stored(stores: tuple[LangChainStore, LlamaI
     llama_index.delete_nodes(["toys"])
 
     assert langchain.collection.count() == 0
+
+
+def test_metadata_of_pythons_kinds_is_the_same_json_from_both(
+    stores: tuple[LangChainStore, LlamaIndexStore],
+) -> None:
+    langchain, llama_index = stores
+    given = {
+        "seen": datetime.datetime(2024, 5, 1, 12),
+        "day": datetime.date(2024, 5, 1),
+        "file": PurePosixPath("a/b.txt"),
+        "key": uuid.UUID(int=5),
+        "price": Decimal("1.10"),
+        "tags": {"b", "a"},
+        "weight": np.float32(0.5),
+    }
+    stored = {
+        "seen": "2024-05-01T12:00:00",
+        "day": "2024-05-01",
+        "file": "a/b.txt",
+        "key": "00000000-0000-0000-0000-000000000005",
+        "price": "1.10",
+        "tags": ["a", "b"],
+        "weight": 0.5,
+    }
+    llama_index.add([TextNode(id_="node", text=TEXTS["toys"], metadata=dict(given))])
+    langchain.add_documents([LangChainDocument(TEXTS["loop"], metadata=dict(given), id="document")])
+
+    assert [document.metadata for document in langchain.get_by_ids(["node", "document"])] == [stored, stored]
+    assert [node.metadata for node in llama_index.get_nodes(["node", "document"])] == [stored, stored]
+    assert len(langchain.similarity_search("time", filter={"day": datetime.date(2024, 5, 1), "tags": "a"})) == 2

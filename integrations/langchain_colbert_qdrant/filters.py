@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from qdrant_client import models
 
 from colbert_qdrant.collection.conditions import equal, in_metadata, one_of, ordered, prefix, substring, valued
-from colbert_qdrant.collection.points import check_metadata
+from colbert_qdrant.collection.json_values import check_metadata
 from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.errors import InvalidInput, UnsupportedByEngine
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from qdrant_client import models
 
 from colbert_qdrant import ColbertEmbedder, LateInteractionTextEmbedding, MultivectorCollection
 from colbert_qdrant.errors import (
@@ -82,7 +83,7 @@ BAD = {
     "too few ids": (adding(texts=["a", "b"], ids=["x"]), InvalidInput, "ids ends after 1"),
     "too many ids": (adding(texts=["a"], ids=["x", "y"]), InvalidInput, "ids goes on after the 1"),
     "an empty id": (adding(texts=["a"], ids=[""]), InvalidInput, "non-empty string"),
-    "metadata that is not JSON": (adding(texts=["a"], metadatas=[{"k": {1}}]), InvalidInput, r"metadata 0\.k is \{1\}"),
+    "metadata that is not JSON": (adding(texts=["a"], metadatas=[{"k": b"x"}]), InvalidInput, r"metadata 0\.k is b'x'"),
     "NaN in metadata": (adding(texts=["a"], metadatas=[{"k": float("nan")}]), InvalidInput, r"metadata 0\.k is nan"),
     "our own key in extras": (adding(texts=["a"], extras=[{"_id": "x"}]), InvalidInput, "key '_id'"),
     "NaN vectors": (adding(Broken(np.full((2, 16), np.nan)), texts=["a"]), InvalidInput, "NaN or infinite"),
@@ -210,3 +211,43 @@ def test_a_megabyte_of_text_is_cut_to_what_the_model_reads(offline: ColbertEmbed
     [vectors] = offline.embed("word " * 200_000)
 
     assert len(vectors) == 512
+
+
+def nested_filter(levels: int) -> models.Filter:
+    filter = models.Filter(must=[models.FieldCondition(key="metadata.a", match=models.MatchValue(value=1))])
+    for _ in range(levels - 1):
+        filter = models.Filter.model_construct(must=[filter])
+    return filter
+
+
+@pytest.mark.parametrize("levels", [31, 80, 3_000])
+@pytest.mark.parametrize("operation", ["search", "count", "delete", "scroll"])
+def test_a_filter_nested_too_deep_is_refused_by_every_operation_on_every_engine(
+    collection: MultivectorCollection, operation: str, levels: int
+) -> None:
+    collection.add(["a"], [{"a": 1}])
+    act: dict[str, Callable[[models.Filter], Any]] = {
+        "search": lambda filter: collection.search("a", filter=filter),
+        "count": collection.count,
+        "delete": lambda filter: collection.delete(filter=filter),
+        "scroll": lambda filter: list(collection.scroll(filter)),
+    }
+
+    with pytest.raises(InvalidInput, match="filter is nested deeper than 30 levels"):
+        act[operation](nested_filter(levels))
+
+    assert collection.count() == 1
+
+
+def test_the_deepest_filter_deletes_and_the_collection_opens_again(
+    make_collection: Callable[..., MultivectorCollection],
+) -> None:
+    collection = make_collection()
+    collection.add(["a", "b"], [{"a": 1}, {"a": 2}], ids=["1", "2"])
+
+    collection.delete(filter=nested_filter(30))
+
+    if collection.place.path is not None:
+        collection.close()
+        collection = make_collection(name=collection.name)
+    assert [record.id for record in collection.scroll()] == ["2"]

@@ -9,7 +9,6 @@ from qdrant_client import models
 
 from colbert_qdrant.collection.points import (
     Wire,
-    check_metadata,
     check_multivector,
     cut_by_bytes,
     fingerprint,
@@ -59,33 +58,6 @@ def test_any_other_string_becomes_a_uuid_of_its_own(given: str) -> None:
 def test_what_is_no_id_is_refused(given: Any) -> None:
     with pytest.raises(InvalidInput, match="id"):
         point_id(given)
-
-
-def test_metadata_is_copied_and_tuples_are_lists() -> None:
-    given = {"a": (1, [2.5, None]), "b": {"c": True, "ü": "x"}}
-
-    copied = check_metadata(given)
-
-    assert copied == {"a": [1, [2.5, None]], "b": {"c": True, "ü": "x"}}
-    assert copied["b"] is not given["b"]
-
-
-@pytest.mark.parametrize(
-    ("given", "path"),
-    [
-        ({"a": {1, 2}}, r"metadata\.a is \{1, 2\} of type set"),
-        ({"a": [0, float("nan")]}, r"metadata\.a\[1\] is nan"),
-        ({"a": {"b": object}}, r"metadata\.a\.b is"),
-        ({"a": 2**63}, "64 bits"),
-        ({1: "a"}, "string keys"),
-        ({"a": "\ud800"}, "lone surrogate"),
-        ("text", "not a mapping"),
-        ({"a": np.float32(1)}, "float32"),
-    ],
-)
-def test_metadata_that_is_not_json_is_refused_with_its_path(given: Any, path: str) -> None:
-    with pytest.raises(InvalidInput, match=path):
-        check_metadata(given)
 
 
 def test_a_point_may_hold_fewer_than_a_mebi_of_numbers() -> None:

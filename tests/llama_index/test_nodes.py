@@ -184,7 +184,7 @@ def test_the_nodes_given_stay_as_they_are(store: ColbertQdrantVectorStore) -> No
 
 
 def test_metadata_that_is_no_json_is_refused_by_its_path(store: ColbertQdrantVectorStore) -> None:
-    nodes = [TextNode(text="fine"), TextNode(text="not", metadata={"tags": [{1, 2}]})]
+    nodes = [TextNode(text="fine"), TextNode(text="not", metadata={"tags": [b"x"]})]
 
     with pytest.raises(InvalidInput, match=r"metadata 1\.tags\[0\]"):
         store.add(nodes)

@@ -15,6 +15,7 @@ from uuid import UUID
 from qdrant_client import models
 
 from colbert_qdrant.collection import points, schema
+from colbert_qdrant.collection.json_values import MAX_DEPTH, check_metadata
 from colbert_qdrant.collection.points import PointId, Record
 from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.collection.stages import (
@@ -137,7 +138,7 @@ def delete(layout: Layout, ids: Iterable[RecordId] | None, filter: models.Filter
 
 def set_metadata(layout: Layout, ids: Iterable[RecordId], metadata: Mapping[str, Any]) -> Operation[int]:
     """Set these keys in the metadata of records, leaving their other keys and their vectors; returns how many."""
-    values = points.check_metadata(metadata)
+    values = check_metadata(metadata)
     wanted = list(dict.fromkeys(points.point_id(record_id) for record_id in check_ids(ids)))
     changed = 0
     for at in range(0, len(wanted) if values else 0, SCROLL_PAGE):
@@ -261,9 +262,36 @@ def check_ids(ids: Iterable[RecordId]) -> Iterable[RecordId]:
 
 
 def check_filter(filter: object) -> None:
-    """Refuse what is not a Qdrant filter; a dict would be dropped or misread further down."""
-    if filter is not None and not isinstance(filter, models.Filter):
+    """Refuse what is not a Qdrant filter, as a dict would be dropped or misread further down, and one nested too deep.
+
+    A filter in a filter takes two levels of the request, as a dict of metadata does (`MAX_DEPTH`); a nested one takes
+    four. The embedded engine writes a delete's filter to its log, and could not read it again.
+    """
+    if filter is None:
+        return
+    if not isinstance(filter, models.Filter):
         raise InvalidInput(f"filter is a {type(filter).__name__}; give a qdrant_client.models.Filter")
+    inside: list[tuple[Any, int]] = [(filter, 1)]
+    while inside:
+        condition, depth = inside.pop()
+        if depth > MAX_DEPTH:
+            raise InvalidInput(
+                f"the filter is nested deeper than {MAX_DEPTH} levels (or holds itself), which a server would refuse: "
+                "flatten it; conditions that are all to hold can stand side by side in one must"
+            )
+        if isinstance(condition, models.NestedCondition):
+            inside.append((condition.nested.filter, depth + 1))
+        elif isinstance(condition, models.Filter):
+            for conditions in (condition.must, condition.should, condition.must_not, _at_least(condition)):
+                beneath = conditions if isinstance(conditions, list) else [conditions]
+                inside.extend((one, depth + 1) for one in beneath if isinstance(one, _HOLDS_OTHERS))
+
+
+_HOLDS_OTHERS = (models.Filter, models.NestedCondition)
+
+
+def _at_least(filter: models.Filter) -> list[models.Condition] | None:
+    return filter.min_should.conditions if filter.min_should else None
 
 
 def has_id(ids: Iterable[PointId]) -> models.Filter:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ import numpy as np
 from qdrant_client import models
 
 from colbert_qdrant.checks import check_text
+from colbert_qdrant.collection.json_values import check_metadata
 from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.errors import InvalidInput, PointTooLarge
 from colbert_qdrant.scoring import relevance
@@ -30,7 +30,6 @@ PointId: TypeAlias = int | str | uuid.UUID
 
 _ID_NAMESPACE = uuid.UUID("6d8d8b1e-8a64-5c0b-9d0c-6f1f1f6c0b5e")
 _MAX_INT_ID = 2**64
-_MAX_PAYLOAD_INT = 2**63
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,41 +175,6 @@ def _check_extra(extra: Any, what: str) -> dict[str, Any]:
             f"{what} has the key {reserved[0]!r}; it may hold keys with a leading underscore, but not our own"
         )
     return checked
-
-
-def check_metadata(metadata: Mapping[str, Any] | None, what: str = "metadata") -> dict[str, Any]:
-    """Return a copy of metadata that is JSON, tuples as lists, so that every engine gives back what was given.
-
-    Raises
-    ------
-    InvalidInput
-        Names the path of the value that JSON (or Qdrant's 64-bit integers) can't hold.
-    """
-    if metadata is None:
-        return {}
-    if not isinstance(metadata, Mapping):
-        raise InvalidInput(f"{what} is a {type(metadata).__name__}, not a mapping of names to JSON values")
-    copied: dict[str, Any] = _json_value(metadata, what)
-    return copied
-
-
-def _json_value(value: Any, path: str) -> Any:
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, str):
-        return check_text(value, path)
-    if isinstance(value, int) and -_MAX_PAYLOAD_INT <= value < _MAX_PAYLOAD_INT:
-        return int(value)
-    if isinstance(value, float) and math.isfinite(value):
-        return float(value)
-    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
-        return {check_text(key, path): _json_value(item, f"{path}.{key}") for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_json_value(item, f"{path}[{position}]") for position, item in enumerate(value)]
-    raise InvalidInput(
-        f"{path} is {value!r:.60} of type {type(value).__name__}, which JSON can't hold: store a string, a number of "
-        "at most 64 bits, a boolean, None, or lists and dicts (with string keys) of these"
-    )
 
 
 def check_multivector(vectors: Any, dim: int, what: str) -> Multivector:
