@@ -74,7 +74,7 @@ class Encoder:
         intra_op_threads = hardware.threads if wide else 1
         sessions = [open_session(onnx, providers, intra_op_threads) for providers in hardware.providers_by_device]
         self._token_types = _check_inputs(sessions[0], onnx)
-        self._output, width = _find_output(sessions[0], onnx, dim, projection)
+        self._output, width = find_output(sessions[0], onnx, dim, projection)
         missing = projection is not None and projection.is_missing_from(self._output, width)
         self._projection = projection if missing else None
         full = self._projection.dim_out if self._projection else width
@@ -195,7 +195,7 @@ def _check_inputs(session: InferenceSession, onnx: Path) -> bool:
     return "token_type_ids" in names
 
 
-def _find_output(
+def find_output(
     session: InferenceSession, onnx: Path, dim: int | None, projection: Projection | None
 ) -> tuple[str, int]:
     """Find the output that holds one vector a token, by rank and last dimension; exporters agree on no name."""

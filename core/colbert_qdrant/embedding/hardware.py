@@ -144,6 +144,46 @@ def open_session(onnx: Path, providers: Sequence[Provider], intra_op_threads: in
     return session
 
 
+def fold_constants(onnx: Path, target: Path, *, weights_outside: bool) -> InferenceSession:
+    """Write a graph as ONNX Runtime simplifies it without regard to hardware: constants folded, functions inlined.
+
+    Parameters
+    ----------
+    onnx
+        The graph.
+    target
+        The file to write.
+    weights_outside
+        Put the weights into a file beside it: a model's own file holds at most 2 GiB.
+
+    Returns
+    -------
+    onnxruntime.InferenceSession
+        The graph, loaded.
+
+    Raises
+    ------
+    InvalidModel
+        The file is no graph.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(target)
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.disable_prepacking", "1")
+    if weights_outside:
+        entry = "session.optimized_model_external_initializers_"
+        options.add_session_config_entry(f"{entry}file_name", f"{target.name}.weights")
+        options.add_session_config_entry(f"{entry}min_size_in_bytes", "1024")
+    try:
+        return onnxruntime.InferenceSession(str(onnx), options, providers=[CPU])
+    except Exception as error:  # the runtime's exceptions have no base class but Exception
+        raise InvalidModel(f"{onnx} can't be loaded as an ONNX model ({error}); fetch the file again") from error
+
+
 def shrinking_run() -> RunOptions:
     """Return options of a run after which the arena gives its free memory back.
 

@@ -75,6 +75,11 @@ class Projection:
         """Length of a token vector."""
         return int(self.layers[-1].weight.shape[0])
 
+    @property
+    def is_linear(self) -> bool:
+        """Whether it is nothing but products and sums."""
+        return all(layer.activation is _identity and layer.residual is None for layer in self.layers)
+
     def __call__(self, rows: Multivector) -> Multivector:
         """Turn hidden states into token vectors.
 
