@@ -368,7 +368,7 @@ def test_a_footprint_is_estimated_before_anything_is_stored(words: WordEmbedder)
     assert estimate.bytes_per_document == 4 * 16 * 2 + signs + numbers + 18
     assert estimate.disk == 1_000_000 * estimate.bytes_per_document
     assert estimate.memory == 1_000_000 * (4 * 16 * 2 + signs + 18)
-    assert "1.38 GiB on disk" in str(estimate)
+    assert "1.40 GiB on disk" in str(estimate)
     assert collection.count() == 0
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from qdrant_client import models
 
-from colbert_qdrant.collection import indexes, schema
+from colbert_qdrant.collection import indexes, schema, tenants
 from colbert_qdrant.collection.indexes import Index
 from colbert_qdrant.collection.operations import Call, Operation
 from colbert_qdrant.collection.schema import Layout
@@ -39,7 +39,10 @@ def open_collection(
                 raise
     info = yield Call("get_collection", name)
     attached = schema.attach(layout, info, settings, storage, restore=restore)
-    yield from indexes.create_missing(attached, wanted_indexes)
+    if layout.shard_key is not None:
+        yield from _make_shard(layout.name, layout.shard_key)
+    own = {} if layout.tenant is None else {tenants.INDEX_KEY: tenants.INDEX}
+    yield from indexes.create_missing(attached, {**own, **wanted_indexes})
     return attached
 
 
@@ -74,6 +77,12 @@ def publish(layout: Layout, alias: str) -> Operation[str | None]:
         steps.insert(0, models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias)))
     yield Call("update_collection_aliases", {"change_aliases_operations": steps})
     return before
+
+
+def _make_shard(name: str, shard_key: str | int) -> Operation[None]:
+    there = yield Call("list_shard_keys", {"collection_name": name})
+    if shard_key not in [shard.key for shard in there.shard_keys or ()]:
+        yield Call("create_shard_key", {"collection_name": name, "shard_key": shard_key})
 
 
 def _aliases(*, required: bool = False) -> Operation[dict[str, str]]:

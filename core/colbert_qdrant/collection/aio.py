@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 from qdrant_client import models
 
 from colbert_qdrant.collection import administration, ingest, operations, searching
-from colbert_qdrant.collection.driving import InThreads
+from colbert_qdrant.collection.driving import AsyncDriver, InThreads
 from colbert_qdrant.collection.engines import AsyncEngine, Place, connect, connect_async
 from colbert_qdrant.collection.indexes import Index
 from colbert_qdrant.collection.ingest import AddReport, OnError, Source
@@ -24,6 +24,7 @@ from colbert_qdrant.collection.searching import SearchKeywords, SearchOptions
 from colbert_qdrant.collection.stages import Stage, as_stages
 from colbert_qdrant.collection.storage import Storage
 from colbert_qdrant.collection.sync import MultivectorCollection
+from colbert_qdrant.collection.tenants import check_tenant
 from colbert_qdrant.embedders import as_embedder, embedder_dim, embedder_settings
 from colbert_qdrant.embedding.muvera import Muvera
 from colbert_qdrant.microbatch import AsyncQueryBatcher, QueryBatcher
@@ -44,7 +45,7 @@ class AsyncMultivectorCollection(AsyncManagedCollection):
     ----------
     name, embedder, url, path, location, api_key, prefer_grpc, timeout, client_options
         As in `MultivectorCollection`.
-    dim, vector_name, content_key, metadata_key, stages, storage, indexes, create
+    dim, vector_name, content_key, metadata_key, stages, storage, indexes, tenant, shard_key, create
         As in `MultivectorCollection`.
     client
         An `AsyncQdrantClient` or a `QdrantClient`.
@@ -70,6 +71,8 @@ class AsyncMultivectorCollection(AsyncManagedCollection):
         stages: Iterable[Stage | Muvera] | None = None,
         storage: Storage | None = None,
         indexes: Mapping[str, Index] | None = None,
+        tenant: str | None = None,
+        shard_key: str | int | None = None,
         create: bool = True,
     ) -> None:
         self.place = Place(
@@ -87,7 +90,16 @@ class AsyncMultivectorCollection(AsyncManagedCollection):
         self._queries = AsyncQueryBatcher(QueryBatcher(self.embedder))
         self.storage = storage or Storage()
         size = embedder_dim(self.embedder)
-        self._layout = Layout(name, vector_name, content_key, metadata_key, size, as_stages(stages or ()))
+        self._layout = Layout(
+            name,
+            vector_name,
+            content_key,
+            metadata_key,
+            size,
+            as_stages(stages or ()),
+            tenant=check_tenant(tenant),
+            shard_key=shard_key,
+        )
         self._of: MultivectorCollection | None = None
         self._create, self._restore, self._indexes = create, stages is None, indexes or {}
         self.engine: AsyncEngine = connect_async(self.place) or InThreads(connect(self.place))
@@ -239,5 +251,5 @@ class AsyncMultivectorCollection(AsyncManagedCollection):
                 opening = administration.open_collection(
                     self.layout, self.settings, self.storage, self._indexes, create=self._create, restore=self._restore
                 )
-                self.layout = await self._run(opening)
+                self.layout = await AsyncDriver._run(self, opening)
                 self._is_open = True

@@ -257,7 +257,7 @@ def patient(call: Call) -> Operation[Any]:
 
 def _look_up(layout: Layout, window: Sequence[NewRecord]) -> Operation[dict[PointId, Payload]]:
     """Fetch the payloads of those records that are stored."""
-    ids = [points.point_id(record.id) for record in window]
+    ids = [points.point_id(record.id, layout.tenant) for record in window]
     arguments = {"collection_name": layout.name, "ids": ids, "with_payload": True, "with_vectors": False}
     found = yield from patient(Call("retrieve", arguments))
     return {point.id: point.payload or {} for point in found}
@@ -274,7 +274,7 @@ def _settle_unchanged(
     changed = []
     for record in window:
         payload = points.to_payload(record, layout, settings)
-        before = stored.get(points.point_id(record.id), {})
+        before = stored.get(points.point_id(record.id, layout.tenant), {})
         # What others put beside our keys, by hand, stays; a key of ours that is no longer there goes.
         after = {**{key: value for key, value in before.items() if not key.startswith("_")}, **payload}
         if before.get(points.HASH_KEY) != payload[points.HASH_KEY]:
@@ -285,7 +285,7 @@ def _settle_unchanged(
             arguments = {
                 "collection_name": layout.name,
                 "payload": after,
-                "points": [points.point_id(record.id)],
+                "points": [points.point_id(record.id, layout.tenant)],
                 "wait": True,
             }
             yield from patient(Call("overwrite_payload", arguments))

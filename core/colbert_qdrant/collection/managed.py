@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import TypeAlias, Unpack
+from typing import TypeAlias, TypeVar, Unpack
 
-from colbert_qdrant.collection import administration, indexes
+from colbert_qdrant.collection import administration, indexes, tenants
 from colbert_qdrant.collection.driving import AsyncDriver, Driver, InThreads
 from colbert_qdrant.collection.engines import Place, PlaceKeywords, connect, connect_async
 from colbert_qdrant.collection.indexes import Index
+from colbert_qdrant.collection.operations import Operation
 from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.embedders import NoEmbedder
+
+T = TypeVar("T")
 
 Names: TypeAlias = list[str]
 
@@ -20,6 +23,10 @@ class ManagedCollection(Driver):
     """The part of `MultivectorCollection` that is about the collection as a whole."""
 
     layout: Layout
+
+    def _run(self, operation: Operation[T]) -> T:
+        """Carry out an operation's steps, kept to the tenant and the shard key."""
+        return super()._run(tenants.carried(self.layout, operation))
 
     @classmethod
     def list(cls, **place: Unpack[PlaceKeywords]) -> Names:
@@ -98,6 +105,10 @@ class AsyncManagedCollection(AsyncDriver):
 
     async def _open(self) -> None:
         raise NotImplementedError
+
+    async def _run(self, operation: Operation[T]) -> T:
+        """Carry out an operation's steps, kept to the tenant and the shard key."""
+        return await super()._run(tenants.carried(self.layout, operation))
 
     @classmethod
     async def list(cls, **place: Unpack[PlaceKeywords]) -> Names:

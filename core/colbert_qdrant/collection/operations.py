@@ -104,7 +104,7 @@ def attributes(step: Step) -> dict[str, Any] | None:
 
 def get(layout: Layout, ids: Sequence[RecordId], *, with_vectors: bool) -> Operation[list[Record]]:
     """Fetch records in the order of their ids; ids that are not stored are left out."""
-    wanted = [points.point_id(record_id) for record_id in check_ids(ids)]
+    wanted = [points.point_id(record_id, layout.tenant) for record_id in check_ids(ids)]
     if not wanted:
         return []
     arguments = {
@@ -125,7 +125,7 @@ def delete(layout: Layout, ids: Iterable[RecordId] | None, filter: models.Filter
             raise InvalidInput("delete needs ids or a filter; to empty a collection delete with models.Filter()")
         selector: models.PointsSelector = models.FilterSelector(filter=filter)
     else:
-        wanted = [points.point_id(record_id) for record_id in check_ids(ids)]
+        wanted = [points.point_id(record_id, layout.tenant) for record_id in check_ids(ids)]
         if not wanted:
             return
         selector = (
@@ -139,7 +139,7 @@ def delete(layout: Layout, ids: Iterable[RecordId] | None, filter: models.Filter
 def set_metadata(layout: Layout, ids: Iterable[RecordId], metadata: Mapping[str, Any]) -> Operation[int]:
     """Set these keys in the metadata of records, leaving their other keys and their vectors; returns how many."""
     values = check_metadata(metadata)
-    wanted = list(dict.fromkeys(points.point_id(record_id) for record_id in check_ids(ids)))
+    wanted = list(dict.fromkeys(points.point_id(record_id, layout.tenant) for record_id in check_ids(ids)))
     changed = 0
     for at in range(0, len(wanted) if values else 0, SCROLL_PAGE):
         page = {"ids": wanted[at : at + SCROLL_PAGE], "with_payload": True, "with_vectors": False}
@@ -193,7 +193,7 @@ def add_stage(layout: Layout, settings: Mapping[str, Any], stage: Stage) -> Oper
         complete = [record for record in page if record.vectors is not None]
         made = yield Compute(partial(_stage_vectors, stage, complete))
         updates = [
-            models.PointVectors.model_construct(id=points.point_id(record.id), vector={stage.name: vector})
+            models.PointVectors.model_construct(id=_point_id_of(record), vector={stage.name: vector})
             for record, vector in zip(complete, made, strict=True)
         ]
         if updates:
@@ -219,6 +219,10 @@ def estimate(layout: Layout, storage: Storage, texts: Sequence[str], documents: 
         stages=[stage_bytes(stage, texts) for stage in layout.stages],
         text=sum(len(text.encode()) for text in texts) / len(texts),
     )
+
+
+def _point_id_of(record: Record) -> PointId:
+    return points.point_id(record.id, record.payload.get(points.TENANT_KEY))
 
 
 def _stage_vectors(stage: Stage, records: Sequence[Record], _: Embedder) -> list[Any]:

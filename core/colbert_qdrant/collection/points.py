@@ -21,6 +21,7 @@ from colbert_qdrant.types import Multivector
 
 ID_KEY = "_id"
 HASH_KEY = "_hash"
+TENANT_KEY = "_tenant"
 
 MAX_ELEMENTS = 1_048_576
 """Qdrant refuses a point whose multivector has this many numbers or more. https://github.com/qdrant/qdrant/pull/4478"""
@@ -29,6 +30,7 @@ PointId: TypeAlias = int | str | uuid.UUID
 """What ``qdrant_client`` takes for an id; ours are never a `uuid.UUID`."""
 
 _ID_NAMESPACE = uuid.UUID("6d8d8b1e-8a64-5c0b-9d0c-6f1f1f6c0b5e")
+_TENANT_NAMESPACE = uuid.uuid5(_ID_NAMESPACE, "tenants")
 _MAX_INT_ID = 2**64
 
 
@@ -101,8 +103,8 @@ class NewRecord:
     extra: Mapping[str, Any]
 
 
-def point_id(record_id: str | int | uuid.UUID) -> PointId:
-    """Return the id Qdrant knows a record by.
+def point_id(record_id: str | int | uuid.UUID, tenant: str | None = None) -> PointId:
+    """Return the id Qdrant knows a record by; the same id is another point for each tenant.
 
     A canonical UUID stays as it is, a canonical unsigned 64-bit integer becomes an int, any other string becomes a
     UUID of version 5 derived from it (RFC 9562). Qdrant takes no other ids.
@@ -113,6 +115,8 @@ def point_id(record_id: str | int | uuid.UUID) -> PointId:
         An empty string, a negative number, or something that is no id at all.
     """
     text = id_text(record_id)
+    if tenant is not None:
+        return str(uuid.uuid5(uuid.uuid5(_TENANT_NAMESPACE, tenant), text))
     if text.isdecimal() and text.isascii() and text == str(int(text)) and int(text) < _MAX_INT_ID:
         return int(text)
     return text if _is_canonical_uuid(text) else str(uuid.uuid5(_ID_NAMESPACE, text))
@@ -169,7 +173,7 @@ def check_record(position: int, text: Any, metadata: Any, record_id: Any, extra:
 
 def _check_extra(extra: Any, what: str) -> dict[str, Any]:
     checked = check_metadata(extra, what)
-    reserved = [key for key in checked if key in (ID_KEY, HASH_KEY) or not key.startswith("_")]
+    reserved = [key for key in checked if key in (ID_KEY, HASH_KEY, TENANT_KEY) or not key.startswith("_")]
     if reserved:
         raise InvalidInput(
             f"{what} has the key {reserved[0]!r}; it may hold keys with a leading underscore, but not our own"
@@ -212,6 +216,7 @@ def to_payload(record: NewRecord, layout: Layout, settings: Mapping[str, Any]) -
         layout.metadata_key: record.metadata,
         ID_KEY: record.id,
         HASH_KEY: fingerprint(record.encoded_as, settings),
+        **({} if layout.tenant is None else {TENANT_KEY: layout.tenant}),
     }
 
 
@@ -221,7 +226,7 @@ def to_point(
     """Return the point that holds a record. Its vectors stay an array; an engine's wire format is the engine's."""
     # model_construct: validating thousands of floats one by one takes longer than encoding the text did.
     return models.PointStruct.model_construct(
-        id=point_id(record.id),
+        id=point_id(record.id, layout.tenant),
         vector=vectors if layout.vector_name else vectors[layout.vector_name],
         payload=payload,
     )

@@ -42,6 +42,10 @@ class Layout:
         How many times the wanted number is rescored by the originals, where the token vectors are quantised.
     made_by_hand
         The collection remembers no making of ours, so that its records may have a payload of their own.
+    tenant
+        Whose records these are; ``None``: everybody's.
+    shard_key
+        Of the shard they are in; ``None``: any.
     """
 
     name: str
@@ -52,6 +56,8 @@ class Layout:
     stages: tuple[Stage, ...] = ()
     oversampling: float | None = None
     made_by_hand: bool = False
+    tenant: str | None = None
+    shard_key: str | int | None = None
 
     def __post_init__(self) -> None:
         """Refuse names that would make the payload ambiguous."""
@@ -103,6 +109,8 @@ def creation(layout: Layout, settings: Mapping[str, Any], storage: Storage) -> d
         "metadata": {METADATA_KEY: making(layout, settings)},
         **storage.collection_options,
     }
+    if layout.shard_key is not None:
+        arguments["sharding_method"] = models.ShardingMethod.CUSTOM
     return arguments | {"sparse_vectors_config": sparse} if sparse else arguments
 
 

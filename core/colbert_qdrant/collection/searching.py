@@ -141,10 +141,11 @@ def score(
 
     With `texts` those are left out too whose vectors were made of another text, or with other settings.
     """
-    wanted = {points.point_id(record_id): points.id_text(record_id) for record_id in check_ids(ids)}
+    keys = [points.point_id(record_id, layout.tenant) for record_id in check_ids(ids)]
+    wanted = dict(zip(keys, map(points.id_text, ids), strict=True))
     if texts is not None and len(texts) != len(ids):
         raise InvalidInput(f"{len(texts)} texts for {len(ids)} ids: give one for each")
-    stated = {} if texts is None else {points.point_id(each): text for each, text in zip(ids, texts, strict=True)}
+    stated = {} if texts is None else dict(zip(keys, texts, strict=True))
     if not wanted:
         return {}
     [vectors] = yield from _encoded(layout, [query])

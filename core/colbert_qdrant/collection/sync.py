@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 from qdrant_client import models
 
 from colbert_qdrant.collection import administration, ingest, operations, searching
+from colbert_qdrant.collection.driving import Driver
 from colbert_qdrant.collection.engines import Place, connect
 from colbert_qdrant.collection.indexes import Index
 from colbert_qdrant.collection.ingest import AddReport, Failure, OnError, Source
@@ -23,6 +24,7 @@ from colbert_qdrant.collection.schema import DEFAULT_VECTOR, Layout
 from colbert_qdrant.collection.searching import SearchKeywords, SearchOptions
 from colbert_qdrant.collection.stages import Stage, as_stages
 from colbert_qdrant.collection.storage import Footprint, Storage
+from colbert_qdrant.collection.tenants import check_tenant
 from colbert_qdrant.embedders import as_embedder, embedder_dim, embedder_settings
 from colbert_qdrant.embedding.muvera import Muvera
 from colbert_qdrant.microbatch import QueryBatcher
@@ -61,6 +63,13 @@ class MultivectorCollection(ManagedCollection):
     indexes
         Payload indexes by metadata key, such as ``{"year": "integer"}``; those that are missing are made. See
         `create_index`.
+    tenant
+        Whose collection this is: all that it adds is this tenant's, and nothing of another is found, read, changed
+        or deleted through it, ids included: each tenant has ids of its own. What concerns the whole collection
+        (`drop`, `add_stage`, ...) is refused. Without a tenant everything is seen.
+    shard_key
+        Keep to the shard of this key, which is made where it is missing; a new collection is sharded by keys. Of a
+        cluster.
     create
         Make the collection where there is none.
 
@@ -108,6 +117,8 @@ class MultivectorCollection(ManagedCollection):
         stages: Iterable[Stage | Muvera] | None = None,
         storage: Storage | None = None,
         indexes: Mapping[str, Index] | None = None,
+        tenant: str | None = None,
+        shard_key: str | int | None = None,
         create: bool = True,
     ) -> None:
         self.place = Place(
@@ -125,7 +136,16 @@ class MultivectorCollection(ManagedCollection):
         self.queries = QueryBatcher(self.embedder)
         self.storage = storage or Storage()
         size = embedder_dim(self.embedder)
-        wanted = Layout(name, vector_name, content_key, metadata_key, size, as_stages(stages or ()))
+        wanted = Layout(
+            name,
+            vector_name,
+            content_key,
+            metadata_key,
+            size,
+            as_stages(stages or ()),
+            tenant=check_tenant(tenant),
+            shard_key=shard_key,
+        )
         self._faces: dict[asyncio.AbstractEventLoop, AsyncMultivectorCollection] = {}
         self._making_a_face = threading.Lock()
         self.engine = connect(self.place)
@@ -133,7 +153,7 @@ class MultivectorCollection(ManagedCollection):
             opening = administration.open_collection(
                 wanted, self.settings, self.storage, indexes or {}, create=create, restore=stages is None
             )
-            self.layout = self._run(opening)
+            self.layout = Driver._run(self, opening)  # the whole collection's, whoever opens it
         except BaseException:
             self.close()
             raise

@@ -22,7 +22,7 @@ def with_bm25_vectors(arguments: Mapping[str, Any]) -> dict[str, Any]:
             else request
             for request in ready["requests"]
         ]
-    if "points" in ready:
+    if isinstance(ready.get("points"), list):  # else a selector
         ready["points"] = [_point(point) for point in ready["points"]]
     return ready
 

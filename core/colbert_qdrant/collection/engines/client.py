@@ -21,7 +21,14 @@ from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedR
 from colbert_qdrant.collection.engines.bm25 import with_bm25_vectors
 from colbert_qdrant.collection.points import Wire
 from colbert_qdrant.collection.schema import UNNAMED_VECTOR
-from colbert_qdrant.errors import ColbertQdrantError, CollectionNotFound, EngineError, EngineUnavailable, MissingIndex
+from colbert_qdrant.errors import (
+    ColbertQdrantError,
+    CollectionNotFound,
+    EngineError,
+    EngineUnavailable,
+    MissingIndex,
+    UnsupportedByEngine,
+)
 
 # https://github.com/qdrant/qdrant/blob/master/config/config.yaml: max_request_size_mb is 32. A float32 widened to a
 # Python float is 20.7 bytes of JSON on average (measured on unit vectors).
@@ -138,13 +145,15 @@ def is_local(client: QdrantClient | AsyncQdrantClient) -> bool:
 
 def as_local(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out search parameters, which local mode warns about as its search is always exact; name the vectors."""
+    if "shard_key_selector" in arguments or "sharding_method" in arguments:
+        raise UnsupportedByEngine("qdrant-client's local mode has no shards: shard_key= needs a cluster")
     ready = with_bm25_vectors(arguments)
     if "vectors_config" in ready:
         _warn_of_storage(ready)
     params = ready.get("search_params")
     if params is not None and params.idf is None:
         del ready["search_params"]
-    if "points" in ready:
+    if isinstance(ready.get("points"), list):  # else a selector
         ready["points"] = [_named(point) for point in ready["points"]]
     return ready
 
@@ -173,7 +182,7 @@ def as_lists(arguments: Mapping[str, Any]) -> dict[str, Any]:
     ready = dict(arguments)
     if "query" in ready:
         ready["query"] = _query_as_lists(ready["query"])
-    if "points" in ready:
+    if isinstance(ready.get("points"), list):  # else a selector
         ready["points"] = [_as_lists(point) for point in ready["points"]]
     if "requests" in ready:
         ready["requests"] = [
@@ -215,6 +224,8 @@ def translated(error: Exception, method: str, arguments: Mapping[str, Any]) -> E
             message = f"{method} on {name!r}: Qdrant answered {error.status_code} {error.reason_phrase}: {answer}"
             return EngineUnavailable(message, retry_after=_retry_after(error))
         return _refused(f"{method} on {name!r}: Qdrant answered {error.status_code} {error.reason_phrase}: {answer}")
+    if isinstance(error, NotImplementedError):
+        return UnsupportedByEngine(f"{method} is not supported by qdrant-client's local mode: {error}")
     if type(error).__module__.startswith("grpc"):
         return _from_grpc(error, method, name)
     if isinstance(error, ValueError) and "not found" in str(error) and str(name) in str(error):
