@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import inspect
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from colbert_qdrant import ColbertEmbedder, MultivectorCollection, maxsim
+from colbert_qdrant import AsyncMultivectorCollection, ColbertEmbedder, MultivectorCollection, maxsim
+from colbert_qdrant.cuts import cuts_told_once
 from colbert_qdrant.embedders import windowed
 from colbert_qdrant.embedding.tokens import TokenizedText, cut_into_windows
 from colbert_qdrant.errors import InvalidInput
@@ -62,7 +65,78 @@ def test_truncation_warns_once_and_counts(tiny_folder: Path) -> None:
         encoded = list(embedder.embed([LONG, "short", LONG, "short", "short"], batch_size=2))
 
     assert len(caught) == 1
+    assert caught[0].filename == __file__
     assert [len(vectors) for vectors in encoded] == [32, 4, 32, 4, 4]
+
+
+TEXTS = [f"{LONG if number % 10 == 0 else 'short'} {number}" for number in range(200)]
+"""More than are encoded together; 20 of them are long."""
+
+
+def test_add_counts_all_that_it_cut_in_one_warning_at_the_callers_line(
+    tiny_folder: Path, place: dict[str, Any]
+) -> None:
+    embedder = ColbertEmbedder(tiny_folder, document_length=32)
+
+    with MultivectorCollection("cut", embedder, **place) as collection:
+        with pytest.warns(UserWarning, match="were cut") as caught:
+            collection.add(TEXTS)
+        line = inspect.currentframe().f_lineno - 1  # type: ignore[union-attr]
+
+    [said] = caught
+    assert str(said.message) == (
+        "20 of 200 documents were longer than 32 tokens and were cut: ColbertEmbedder(..., long_documents='window') "
+        "encodes them whole"
+    )
+    assert (said.filename, said.lineno) == (__file__, line)
+
+
+async def test_it_is_one_warning_at_the_callers_line_on_an_event_loop(tiny_folder: Path) -> None:
+    embedder = ColbertEmbedder(tiny_folder, document_length=32)
+
+    async with AsyncMultivectorCollection("cut", embedder) as collection:
+        with pytest.warns(UserWarning, match="20 of 200 documents") as caught:
+            await collection.add(TEXTS)
+
+    assert [warning.filename for warning in caught] == [__file__]
+
+
+def test_a_library_between_is_not_the_caller(tiny_folder: Path) -> None:
+    langchain = pytest.importorskip("langchain_colbert_qdrant")
+    from langchain_core.documents import Document
+
+    embedder = ColbertEmbedder(tiny_folder, document_length=32, long_documents="truncate")
+    store = langchain.ColbertQdrantVectorStore("cut", embedder)
+
+    with pytest.warns(UserWarning, match="20 of 200 documents") as caught:
+        store.add_documents([Document(text) for text in TEXTS])  # LangChain's, which calls ours
+
+    assert [warning.filename for warning in caught] == [__file__]
+
+
+def test_whoever_calls_may_count_and_say_what_to_write(tiny_folder: Path) -> None:
+    embedder = ColbertEmbedder(tiny_folder, document_length=32)
+
+    @cuts_told_once("use a splitter")
+    def in_parts(collection: MultivectorCollection) -> None:
+        collection.add(TEXTS[:100])
+        collection.add(TEXTS[100:])
+        list(embedder.embed(TEXTS[:100]))
+
+    with pytest.warns(UserWarning, match="30 of 300 .* cut: use a splitter") as caught:
+        in_parts(MultivectorCollection("cut", embedder))
+
+    assert len(caught) == 1
+
+
+def test_plan_and_footprint_count_in_one_warning_too(tiny_folder: Path) -> None:
+    embedder = ColbertEmbedder(tiny_folder, document_length=32)
+
+    with MultivectorCollection("cut", embedder) as collection:
+        for act in (lambda: collection.plan(TEXTS), lambda: collection.footprint(TEXTS, 1_000)):
+            with pytest.warns(UserWarning, match="20 of 200 documents") as caught:
+                act()
+            assert len(caught) == 1
 
 
 def test_a_document_of_exactly_the_limit_is_not_cut(tiny_folder: Path) -> None:

@@ -6,12 +6,14 @@ import asyncio
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any, TypeVar, assert_never
 
 from colbert_qdrant._once import once
 from colbert_qdrant.collection import operations
 from colbert_qdrant.collection.engines import AsyncEngine, Engine
 from colbert_qdrant.collection.operations import Call, Compute, EncodeQueries, Finish, Operation, Pause, Start, Step
+from colbert_qdrant.cuts import cuts_told_once
 from colbert_qdrant.microbatch import AsyncQueryBatcher, QueryBatcher
 from colbert_qdrant.telemetry import span
 from colbert_qdrant.types import Embedder
@@ -37,7 +39,7 @@ class Driver:
 
     def _run(self, operation: Operation[T]) -> T:
         """Carry out an operation's steps."""
-        with span(_name_of(operation), _about(self.embedder, self.engine)):
+        with cuts_told_once(), span(_name_of(operation), _about(self.embedder, self.engine)):
             return self._carry_out(operation)
 
     def _carry_out(self, operation: Operation[T]) -> T:
@@ -73,7 +75,7 @@ class Driver:
             case Compute(work):
                 return work(self.embedder)
             case Start(work):
-                return self._encoding.submit(work, self.embedder)
+                return self._encoding.submit(copy_context().run, work, self.embedder)
             case Finish(job):
                 return job.result()
             case Pause(seconds):
@@ -103,7 +105,7 @@ class AsyncDriver:
 
     async def _run(self, operation: Operation[T]) -> T:
         """Carry out an operation's steps."""
-        with span(_name_of(operation), _about(self.embedder, self.engine)):
+        with cuts_told_once(), span(_name_of(operation), _about(self.embedder, self.engine)):
             return await self._carry_out(operation)
 
     async def _carry_out(self, operation: Operation[T]) -> T:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from itertools import islice
@@ -13,6 +12,7 @@ import numpy as np
 
 from colbert_qdrant._once import once
 from colbert_qdrant.checks import check_text, check_texts
+from colbert_qdrant.cuts import tell_of_cuts
 from colbert_qdrant.embedding import files, registry
 from colbert_qdrant.embedding.encoder import Encoder, windows
 from colbert_qdrant.embedding.hardware import Device, Hardware, Provider, choose_hardware
@@ -380,15 +380,11 @@ class ColbertEmbedder:
             for window in texts:
                 documents = self._tokenizer.documents(window)
                 cut += sum(document.is_cut for document in documents)
-                yield from map(self._finished, self._encode_documents(documents, first=total))
                 total += len(window)
+                yield from map(self._finished, self._encode_documents(documents, first=total - len(window)))
         finally:
-            if cut:
-                warnings.warn(
-                    f"{cut} of {total} documents were longer than {self._tokenizer.document_limit} tokens and were "
-                    "cut: long_documents='window' encodes them whole",
-                    stacklevel=3,
-                )
+            if total:
+                tell_of_cuts(cut, total, self._tokenizer.document_limit)
 
     def _encode_documents(self, documents: list[TokenizedText], *, first: int) -> list[Multivector]:
         if self._long_documents == "truncate":
