@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -228,3 +229,66 @@ def test_a_closed_client_says_so(small):
         small.count("small")
     with pytest.raises(EngineError, match="closed"):
         small.create_collection("other", sparse_vectors_config=SPARSE)
+
+
+# --- nesting
+
+
+def nested(levels: int) -> Any:
+    value: Any = "x"
+    for _ in range(levels):
+        value = {"k": value}
+    return value
+
+
+def nested_filter(levels: int) -> models.Filter:
+    inner = PUBLIC
+    for _ in range(levels):
+        inner = models.Filter(must=[inner])
+    return inner
+
+
+def itself() -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    value["k"] = value
+    return value
+
+
+TOO_DEEP = {
+    "payload": lambda c: c.upsert("small", [models.PointStruct(id=7, vector=[1.0, 2.0], payload=nested(122))]),
+    "payload in itself": lambda c: c.upsert(
+        "small", [models.PointStruct.model_construct(id=7, vector=[1.0, 2.0], payload=itself())]
+    ),
+    "set_payload": lambda c: c.set_payload("small", nested(900), [1]),
+    "set_payload by filter": lambda c: c.set_payload("small", nested(122), PUBLIC),
+    "overwrite_payload": lambda c: c.overwrite_payload("small", nested(122), [1]),
+    "delete": lambda c: c.delete("small", nested_filter(80)),
+    "set_payload of a filter": lambda c: c.set_payload(
+        "small", {"a": 1}, models.FilterSelector(filter=nested_filter(80))
+    ),
+    "delete_vectors": lambda c: c.delete_vectors("small", [""], nested_filter(300)),
+}
+
+
+@pytest.mark.parametrize("call", TOO_DEEP.values(), ids=TOO_DEEP.keys())
+def test_what_the_engine_could_not_read_again_is_not_written(small, tmp_path, call):
+    small.upsert("small", [models.PointStruct(id=1, vector=[1.0, 2.0], payload={"public": True})])
+
+    with pytest.raises(InvalidInput, match="64 levels deep"):
+        call(small)
+
+    small.close()
+    with EdgeClient(tmp_path) as again:
+        assert again.count("small").count == 1
+
+
+def test_what_is_nested_as_deep_as_may_be_is_read_again(small, tmp_path):
+    deepest = nested_filter(30)  # with 64 levels: a filter, its list, a condition and its match are one each
+    small.upsert("small", [models.PointStruct(id=1, vector=[1.0, 2.0], payload={"a": nested(64), "public": True})])
+    small.set_payload("small", {"b": nested(64)}, deepest)
+    assert small.retrieve("small", [1])[0].payload["b"] == nested(64)
+    small.delete("small", deepest)
+    small.close()
+
+    with EdgeClient(tmp_path) as again:
+        assert again.count("small").count == 0

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from qdrant_client import models
 
-from colbert_qdrant.collection import points, schema
+from colbert_qdrant.collection import numbers, points, schema
 from colbert_qdrant.collection.json_values import MAX_DEPTH, check_metadata
 from colbert_qdrant.collection.points import PointId, Record
 from colbert_qdrant.collection.schema import Layout
@@ -119,7 +119,7 @@ def get(layout: Layout, ids: Sequence[RecordId], *, with_vectors: bool) -> Opera
 
 def delete(layout: Layout, ids: Iterable[RecordId] | None, filter: models.Filter | None) -> Operation[None]:
     """Delete records by id, by filter, or those of the ids that pass the filter."""
-    check_filter(filter)
+    filter = check_filter(filter)
     if ids is None:
         if filter is None:
             raise InvalidInput("delete needs ids or a filter; to empty a collection delete with models.Filter()")
@@ -147,16 +147,18 @@ def set_metadata(layout: Layout, ids: Iterable[RecordId], metadata: Mapping[str,
         nested = [point.id for point in found if points.has_metadata(point.payload or {}, layout)]
         flat = [point.id for point in found if point.id not in nested]  # made by hand, metadata from top to bottom
         for selected, key in ((nested, layout.metadata_key), (flat, None)):
-            if selected:
-                arguments = {"collection_name": layout.name, "payload": values, "points": selected, "wait": True}
-                yield Call("set_payload", arguments if key is None else {**arguments, "key": key})
+            surviving, exact = numbers.surviving(values, () if key is None else (key,))
+            for payload, under in ((surviving, key), (exact, numbers.EXACT_KEY)):
+                if selected and payload:
+                    arguments = {"collection_name": layout.name, "payload": payload, "points": selected, "wait": True}
+                    yield Call("set_payload", arguments if under is None else {**arguments, "key": under})
         changed += len(found)
     return changed
 
 
 def count(layout: Layout, filter: models.Filter | None) -> Operation[int]:
     """Count the records that pass a filter, exactly."""
-    check_filter(filter)
+    filter = check_filter(filter)
     result = yield Call("count", {"collection_name": layout.name, "count_filter": filter, "exact": True})
     return int(result.count)
 
@@ -167,7 +169,7 @@ def scroll_page(
     """Fetch a page of all records and the offset of the next one, ``None`` behind the last."""
     arguments = {
         "collection_name": layout.name,
-        "scroll_filter": filter,
+        "scroll_filter": check_filter(filter),
         "limit": SCROLL_PAGE,
         "offset": offset,
         "with_payload": True,
@@ -265,14 +267,15 @@ def check_ids(ids: Iterable[RecordId]) -> Iterable[RecordId]:
     return ids
 
 
-def check_filter(filter: object) -> None:
-    """Refuse what is not a Qdrant filter, as a dict would be dropped or misread further down, and one nested too deep.
+def check_filter(filter: models.Filter | None) -> models.Filter | None:
+    """Return a filter that asks for numbers as they are stored.
 
+    Refused is what is no Qdrant filter, as a dict would be dropped or misread further down, and one nested too deep.
     A filter in a filter takes two levels of the request, as a dict of metadata does (`MAX_DEPTH`); a nested one takes
     four. The embedded engine writes a delete's filter to its log, and could not read it again.
     """
     if filter is None:
-        return
+        return None
     if not isinstance(filter, models.Filter):
         raise InvalidInput(f"filter is a {type(filter).__name__}; give a qdrant_client.models.Filter")
     inside: list[tuple[Any, int]] = [(filter, 1)]
@@ -289,6 +292,7 @@ def check_filter(filter: object) -> None:
             for conditions in (condition.must, condition.should, condition.must_not, _at_least(condition)):
                 beneath = conditions if isinstance(conditions, list) else [conditions]
                 inside.extend((one, depth + 1) for one in beneath if isinstance(one, _HOLDS_OTHERS))
+    return numbers.in_filter(filter)
 
 
 _HOLDS_OTHERS = (models.Filter, models.NestedCondition)

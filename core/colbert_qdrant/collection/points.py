@@ -13,6 +13,7 @@ import numpy as np
 from qdrant_client import models
 
 from colbert_qdrant.checks import check_text
+from colbert_qdrant.collection import numbers
 from colbert_qdrant.collection.json_values import check_metadata
 from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.errors import InvalidInput, PointTooLarge
@@ -173,7 +174,8 @@ def check_record(position: int, text: Any, metadata: Any, record_id: Any, extra:
 
 def _check_extra(extra: Any, what: str) -> dict[str, Any]:
     checked = check_metadata(extra, what)
-    reserved = [key for key in checked if key in (ID_KEY, HASH_KEY, TENANT_KEY) or not key.startswith("_")]
+    ours = (ID_KEY, HASH_KEY, TENANT_KEY, numbers.EXACT_KEY)
+    reserved = [key for key in checked if key in ours or not key.startswith("_")]
     if reserved:
         raise InvalidInput(
             f"{what} has the key {reserved[0]!r}; it may hold keys with a leading underscore, but not our own"
@@ -210,13 +212,14 @@ def check_multivector(vectors: Any, dim: int, what: str) -> Multivector:
 
 def to_payload(record: NewRecord, layout: Layout, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the payload that holds all of a record but its vectors."""
+    payload, exact = numbers.surviving({**record.extra, layout.metadata_key: record.metadata})
     return {
-        **record.extra,
+        **payload,
         layout.content_key: record.text,
-        layout.metadata_key: record.metadata,
         ID_KEY: record.id,
         HASH_KEY: fingerprint(record.encoded_as, settings),
         **({} if layout.tenant is None else {TENANT_KEY: layout.tenant}),
+        **({numbers.EXACT_KEY: exact} if exact else {}),
     }
 
 
@@ -234,11 +237,11 @@ def to_point(
 
 def to_record(point: models.Record | models.ScoredPoint, layout: Layout) -> Record:
     """Return what a point of the collection says, whether we wrote it or somebody by hand."""
-    payload = point.payload or {}
+    payload = numbers.restored(point.payload or {})
     if has_metadata(payload, layout):
         metadata = payload.get(layout.metadata_key) or {}
     else:  # a payload without our keys is metadata from top to bottom
-        metadata = {key: value for key, value in payload.items() if key != layout.content_key}
+        metadata = {key: value for key, value in payload.items() if key not in (layout.content_key, numbers.EXACT_KEY)}
     text = payload.get(layout.content_key)
     return Record(
         id=str(payload.get(ID_KEY, point.id)),

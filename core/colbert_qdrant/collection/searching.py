@@ -105,7 +105,7 @@ class SearchOptions:
         check_relevance(self.min_relevance)
         if self.fusion not in ("rrf", "dbsf"):
             raise InvalidInput(f"fusion={self.fusion!r}: use 'rrf' or 'dbsf'")
-        check_filter(self.filter)
+        object.__setattr__(self, "filter", check_filter(self.filter))  # frozen for everybody else
 
 
 def search(layout: Layout, query: Query, options: SearchOptions) -> Operation[list[Hit]]:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from colbert_qdrant.collection.engines import edge_answers as answers
 from colbert_qdrant.collection.engines.edge_collections import EdgeCollections
-from colbert_qdrant.collection.engines.edge_query import PointId, ordering, point, query_request
+from colbert_qdrant.collection.engines.edge_query import PointId, check_payload, ordering, point, query_request
 from colbert_qdrant.collection.engines.edge_schema import all_vectors
-from colbert_qdrant.collection.engines.edge_translate import engine, only, refuse, translate
+from colbert_qdrant.collection.engines.edge_translate import check_depth, engine, only, refuse, translate
 from colbert_qdrant.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -264,9 +264,17 @@ class EdgeClient(EdgeCollections):
             if isinstance(selector, models.PointIdsList):
                 (selector,) = only(selector, "points")
             if isinstance(selector, models.Filter):
-                operation, selected = f"{operation}_by_filter", translate(selector)
+                operation, selected = f"{operation}_by_filter", _selecting(selector)
             else:
                 selected = list(selector)
+            for argument in arguments:
+                check_payload(argument)
             make = getattr(engine().UpdateOperation, operation)
             collection.update(make(selected, *to_jsonable_python(arguments)))
         return answers.completed()
+
+
+def _selecting(selector: models.Filter) -> Any:
+    """Return the engine's filter; one nested too deep would be written to the log, which then can't be read again."""
+    check_depth(selector, "filter")
+    return translate(selector)

@@ -14,7 +14,7 @@ from uuid import UUID
 import numpy as np
 import numpy.typing as npt
 
-from colbert_qdrant.collection.engines.edge_translate import RRF_DEFAULTS, engine, only, translate, twin
+from colbert_qdrant.collection.engines.edge_translate import RRF_DEFAULTS, check_depth, engine, only, translate, twin
 from colbert_qdrant.errors import InvalidInput, UnsupportedByEngine
 
 if TYPE_CHECKING:
@@ -53,9 +53,16 @@ def point(struct: models.PointStruct | models.PointVectors, vectors: Mapping[str
         stored = {name: _stored_vector(name, value, vectors) for name, value in named.items()}
         if type(struct).__name__ == "PointVectors":
             return engine().PointVectors(id=point_id, vector=stored)
+        check_payload(payload)
         return engine().Point(id=point_id, vector=stored, payload=to_jsonable_python(payload))
     except (TypeError, ValueError, OverflowError) as error:
         raise InvalidInput(f"Point {point_id!r}: {error}") from error
+
+
+def check_payload(payload: object) -> None:
+    """Refuse a value nested deeper than the engine reads again: such a point makes its collection unopenable."""
+    for key, value in payload.items() if isinstance(payload, Mapping) else ():
+        check_depth(value, f"payload {key!r}")
 
 
 def query_request(request: models.QueryRequest | models.Prefetch, lookup: Lookup) -> Any:

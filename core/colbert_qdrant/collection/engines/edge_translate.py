@@ -14,7 +14,7 @@ import functools
 import importlib
 import importlib.metadata
 import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 _TESTED_VERSION = "0.9."
+
+_DEEPEST = 64
 
 _TWINS = {
     "BinaryQuantization": "BinaryQuantizationConfig",
@@ -186,6 +188,39 @@ def twin(model: BaseModel, **ready: object) -> Any:
         return constructor(**arguments)
     except (TypeError, ValueError, OverflowError) as error:
         raise InvalidInput(f"{name}: {error}") from error
+
+
+def check_depth(value: object, what: str) -> None:
+    """Refuse a payload's value, or a filter, that the engine would write to its log and not read again.
+
+    A collection that holds one can't be opened any more, with all that is in it. The engine's recursion ends at about
+    120 levels of mappings and lists (qdrant-edge-py 0.9.0).
+
+    Raises
+    ------
+    InvalidInput
+        It is nested too deep, or contains itself.
+    """
+    _check_depth(value, what, _DEEPEST)
+
+
+def _check_depth(value: object, what: str, left: int) -> None:
+    if isinstance(value, Mapping):
+        inner: Iterable[object] = value.values()
+    elif isinstance(value, list | tuple):
+        inner = value
+    elif hasattr(type(value), "model_fields"):
+        inner = vars(value).values()
+    else:
+        return
+    if not left:
+        raise InvalidInput(
+            f"{what} is nested more than {_DEEPEST} levels deep, or contains itself: a collection that stores it could "
+            "not be read again. Store the deep part as text (json.dumps), or make it flatter"
+        )
+    for item in inner:
+        if item is not None and not isinstance(item, str | int | float):
+            _check_depth(item, what, left - 1)
 
 
 def only(model: BaseModel, *fields: str) -> tuple[Any, ...]:
