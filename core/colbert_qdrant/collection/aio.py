@@ -140,20 +140,23 @@ class AsyncMultivectorCollection(AsyncManagedCollection):
 
     async def add(
         self,
-        texts: Iterable[str],
+        texts: Iterable[str] | None = None,
         metadatas: Iterable[Mapping[str, Any] | None] | None = None,
         ids: Iterable[RecordId | None] | None = None,
         *,
         extras: Iterable[Mapping[str, Any]] | None = None,
         encoded_as: Iterable[str] | None = None,
+        vectors: Iterable[Any] | None = None,
         on_error: OnError = "raise",
         show_progress: bool | None = None,
         progress: Callable[[AddReport], None] | None = None,
     ) -> AddReport:
         """Encode and store documents; see `MultivectorCollection.add`."""
-        source = Source(texts=texts, metadatas=metadatas, ids=ids, extras=extras, encoded_as=encoded_as)
+        source = Source(
+            texts=texts, metadatas=metadatas, ids=ids, extras=extras, encoded_as=encoded_as, vectors=vectors
+        )
         await self._open()
-        with progress_bar(texts, show=show_progress, also=progress) as advance:
+        with progress_bar(vectors if texts is None else texts, show=show_progress, also=progress) as advance:
             return await self._run(
                 ingest.add(self.layout, self.settings, self.engine.wire, source, on_error=on_error, progress=advance)
             )

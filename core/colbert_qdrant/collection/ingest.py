@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import islice
+from itertools import islice, tee
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -89,16 +89,27 @@ class AddReport:
 class Source:
     """What to add, in columns; see `MultivectorCollection.add`."""
 
-    texts: Iterable[str]
+    texts: Iterable[str] | None
     metadatas: Iterable[Mapping[str, Any] | None] | None = None
     ids: Iterable[RecordId | None] | None = None
     extras: Iterable[Mapping[str, Any]] | None = None
     encoded_as: Iterable[str] | None = None
+    vectors: Iterable[Any] | None = None
 
     def __post_init__(self) -> None:
         """Refuse a string, whose characters would be taken for texts."""
+        if self.texts is None:
+            if self.vectors is None:
+                raise InvalidInput("neither texts nor vectors: give one of them")
+            return
         if isinstance(self.texts, str | bytes | bytearray) or not isinstance(self.texts, Iterable):
             raise InvalidInput(f"texts is {type(self.texts).__name__}; give an iterable of strings, such as [text]")
+
+    @property
+    def is_at_hand(self) -> bool:
+        """Whether all is in memory already, and may be looked at before anything is written."""
+        texts = self.vectors if self.texts is None else self.texts
+        return isinstance(texts, Sequence | np.ndarray) and isinstance(self.vectors, Sequence | np.ndarray | None)
 
 
 Payload: TypeAlias = dict[str, Any]
@@ -123,8 +134,8 @@ def add(
 ) -> Operation[AddReport]:
     """Store records; see `MultivectorCollection.add`."""
     report = AddReport()
-    records = check_records(source, report, on_error)
-    if isinstance(source.texts, Sequence):
+    records = check_records(source, report, on_error, layout.dim)
+    if source.is_at_hand:
         records = iter(list(records))  # what is known in full is checked in full before anything is written
     try:
         waiting = _Upload()
@@ -146,7 +157,7 @@ def add(
     return report
 
 
-def check_records(source: Source, report: AddReport, on_error: OnError) -> Iterator[NewRecord]:
+def check_records(source: Source, report: AddReport, on_error: OnError, dim: int) -> Iterator[NewRecord]:
     """Bring the columns together, each record checked.
 
     Raises
@@ -163,12 +174,16 @@ def check_records(source: Source, report: AddReport, on_error: OnError) -> Itera
             ("ids", source.ids),
             ("extras", source.extras),
             ("encoded_as", source.encoded_as),
+            ("vectors", source.vectors),
         )
         if column is not None
     }
+    texts = source.texts
+    if texts is None:  # vectors without a text, of a page's image, say
+        texts, columns["vectors"] = _blanks_beside(columns["vectors"])
     seen: set[PointId] = set()
     position = -1
-    for position, text in enumerate(source.texts):
+    for position, text in enumerate(texts):
         values: dict[str, Any] = {name: next(column, absent) for name, column in columns.items()}
         for name, value in values.items():
             if value is absent:
@@ -182,6 +197,8 @@ def check_records(source: Source, report: AddReport, on_error: OnError) -> Itera
                 record_id,
                 values.get("extras"),
                 values.get("encoded_as"),
+                values.get("vectors"),
+                dim,
             )
             qdrant_id = points.point_id(record.id)
             if qdrant_id in seen:
@@ -202,10 +219,16 @@ def check_records(source: Source, report: AddReport, on_error: OnError) -> Itera
             raise InvalidInput(f"{name} goes on after the {position + 1} texts: give one for each text")
 
 
+def _blanks_beside(vectors: Iterator[Any]) -> tuple[Iterator[str], Iterator[Any]]:
+    """Return an empty text for each of the vectors, and the vectors."""
+    ahead, behind = tee(vectors)
+    return ("" for _ in ahead), behind
+
+
 def refusals(layout: Layout, texts: Sequence[str]) -> Operation[list[Failure]]:
     """Return the texts that can't be stored, and why."""
     report = AddReport()
-    records = list(check_records(Source(texts=texts), report, "skip"))
+    records = list(check_records(Source(texts=texts), report, "skip", layout.dim))
     for at in range(0, len(records), WINDOW):
         window = records[at : at + WINDOW]
         job = yield Start(partial(encode, replace(layout, stages=()), window))
@@ -219,10 +242,17 @@ def encode(layout: Layout, records: Sequence[NewRecord], embedder: Embedder) -> 
     """Return all vectors of each record by name, or what keeps it from being stored."""
     texts = [record.encoded_as for record in records]
     results: list[dict[str, Any] | InvalidInput] = []
-    for record, vectors in zip(records, embedder.embed(texts) if texts else (), strict=True):
+    plain = [record.encoded_as for record in records if record.vectors is None]
+    encoded = iter(embedder.embed(plain) if plain else ())
+    for record in records:
+        vectors = record.vectors
         try:
+            if vectors is None:
+                vectors = next(encoded)
             what = f"text {record.position} (id {record.id!r})"
-            if not record.encoded_as.strip():  # its markers alone would rank it before texts on another subject
+            if (
+                record.vectors is None and not record.encoded_as.strip()
+            ):  # its markers alone would rank it before texts on another subject
                 vectors = np.zeros((1, layout.dim), np.float32)
             results.append({layout.vector_name: points.check_multivector(vectors, layout.dim, what)})
         except InvalidInput as error:
@@ -313,7 +343,7 @@ def _to_points(
             report.ids = [stored for stored in report.ids if stored != record.id]
             report.failed.append(Failure(record.position, record.id, str(vectors)))
             continue
-        report.encoded += 1
+        report.encoded += record.vectors is None
         ready.append(points.to_point(record, payload, vectors, layout))
     return ready
 

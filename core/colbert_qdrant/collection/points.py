@@ -102,6 +102,13 @@ class NewRecord:
     encoded_as: str
     metadata: dict[str, Any]
     extra: Mapping[str, Any]
+    vectors: Multivector | None = None
+    """Token vectors that were given with the text, which is then not encoded."""
+
+    def fingerprint(self, settings: Mapping[str, Any]) -> str:
+        """Return a hash of all that the record's vectors depend on: of themselves, where they were given."""
+        given = {} if self.vectors is None else {"vectors": _digest(self.vectors)}
+        return fingerprint(self.encoded_as, {**settings, **given})
 
 
 def point_id(record_id: str | int | uuid.UUID, tenant: str | None = None) -> PointId:
@@ -145,6 +152,10 @@ def fingerprint(text: str, settings: Mapping[str, Any]) -> str:
     return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
 
 
+def _digest(vectors: Multivector) -> str:
+    return hashlib.blake2b(np.ascontiguousarray(vectors).tobytes(), digest_size=16).hexdigest()
+
+
 def stands_for(payload: Mapping[str, Any], text: str, layout: Layout, settings: Mapping[str, Any]) -> bool:
     """Return whether a record's stored vectors are those of a text: a record made by hand has only its text to tell."""
     if HASH_KEY in payload:
@@ -152,7 +163,9 @@ def stands_for(payload: Mapping[str, Any], text: str, layout: Layout, settings: 
     return payload.get(layout.content_key) == text
 
 
-def check_record(position: int, text: Any, metadata: Any, record_id: Any, extra: Any, encoded_as: Any) -> NewRecord:
+def check_record(
+    position: int, text: Any, metadata: Any, record_id: Any, extra: Any, encoded_as: Any, vectors: Any, dim: int
+) -> NewRecord:
     """Return a record as it will be stored.
 
     Raises
@@ -162,13 +175,16 @@ def check_record(position: int, text: Any, metadata: Any, record_id: Any, extra:
     """
     check_text(text, f"text {position}")
     checked = check_metadata(metadata, f"metadata {position}")
+    given = None if vectors is None else check_multivector(vectors, dim, f"vectors {position}")
+    held = text if text or given is None else _digest(given)
     return NewRecord(
         position=position,
-        id=content_id(text, checked) if record_id is None else id_text(record_id),
+        id=content_id(held, checked) if record_id is None else id_text(record_id),
         text=text,
         encoded_as=text if encoded_as is None else check_text(encoded_as, f"encoded_as {position}"),
         metadata=checked,
         extra=_check_extra(extra, f"extra {position}"),
+        vectors=given,
     )
 
 
@@ -217,7 +233,7 @@ def to_payload(record: NewRecord, layout: Layout, settings: Mapping[str, Any]) -
         **payload,
         layout.content_key: record.text,
         ID_KEY: record.id,
-        HASH_KEY: fingerprint(record.encoded_as, settings),
+        HASH_KEY: record.fingerprint(settings),
         **({} if layout.tenant is None else {TENANT_KEY: layout.tenant}),
         **({numbers.EXACT_KEY: exact} if exact else {}),
     }

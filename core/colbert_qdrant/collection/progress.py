@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
+from typing import Any
 
 from colbert_qdrant.collection.ingest import AddReport
 
@@ -13,7 +14,7 @@ _PATIENCE = 0.5
 
 @contextmanager
 def progress_bar(
-    texts: Iterable[str], *, show: bool | None, also: Callable[[AddReport], None] | None
+    texts: Iterable[Any] | None, *, show: bool | None, also: Callable[[AddReport], None] | None
 ) -> Iterator[Callable[[AddReport], None]]:
     """Give a function that takes running reports and draws them as a bar on standard error.
 

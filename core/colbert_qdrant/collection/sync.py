@@ -165,12 +165,13 @@ class MultivectorCollection(ManagedCollection):
 
     def add(
         self,
-        texts: Iterable[str],
+        texts: Iterable[str] | None = None,
         metadatas: Iterable[Mapping[str, Any] | None] | None = None,
         ids: Iterable[RecordId | None] | None = None,
         *,
         extras: Iterable[Mapping[str, Any]] | None = None,
         encoded_as: Iterable[str] | None = None,
+        vectors: Iterable[Any] | None = None,
         on_error: OnError = "raise",
         show_progress: bool | None = None,
         progress: Callable[[AddReport], None] | None = None,
@@ -195,6 +196,9 @@ class MultivectorCollection(ManagedCollection):
             Further payload keys a text, each with a leading underscore, beside text and metadata.
         encoded_as
             What to encode for each text where that is not the text itself, such as the text under its title.
+        vectors
+            Token vectors that were computed elsewhere, ``(tokens, dim)`` a text, stored in place of encoding it;
+            ``None`` among them: encode this one. Without `texts`, of what has none, such as the image of a page.
         on_error
             ``"skip"``: leave out records that can't be stored and report them; ``"raise"``: stop at the first.
         show_progress
@@ -211,8 +215,10 @@ class MultivectorCollection(ManagedCollection):
         EngineUnavailable
             The server failed for longer than the retries last.
         """
-        source = Source(texts=texts, metadatas=metadatas, ids=ids, extras=extras, encoded_as=encoded_as)
-        with progress_bar(texts, show=show_progress, also=progress) as advance:
+        source = Source(
+            texts=texts, metadatas=metadatas, ids=ids, extras=extras, encoded_as=encoded_as, vectors=vectors
+        )
+        with progress_bar(vectors if texts is None else texts, show=show_progress, also=progress) as advance:
             return self._run(
                 ingest.add(self.layout, self.settings, self.engine.wire, source, on_error=on_error, progress=advance)
             )
