@@ -14,6 +14,7 @@ from colbert_qdrant.embedders import as_embedder, embedder_settings, same_model
 from colbert_qdrant.errors import InvalidInput
 from colbert_qdrant.scoring import maxsim, relevance, unit_rows
 from colbert_qdrant.types import Embedder, Multivector
+from colbert_qdrant.vector_cache import CACHE_BYTES, cache_of
 
 RecordId: TypeAlias = str | int
 
@@ -57,11 +58,14 @@ class ColbertReranker:
     collection
         Where candidates may be stored already: those whose id is found there, with vectors of this very text, are
         scored by these in Qdrant and not encoded again.
+    cache_bytes
+        Memory for the vectors of candidates seen lately, which are not encoded again either; rerankers of one embedder
+        share it. 0: nothing is remembered.
 
     Raises
     ------
     InvalidInput
-        The collection can't score, or was made by another model.
+        The collection can't score, or was made by another model; `cache_bytes` below 0.
 
     Notes
     -----
@@ -76,9 +80,16 @@ class ColbertReranker:
     [1, 0]
     """
 
-    def __init__(self, embedder: Embedder | str, *, collection: StoredVectors | None = None) -> None:
+    def __init__(
+        self,
+        embedder: Embedder | str,
+        *,
+        collection: StoredVectors | None = None,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
         self.embedder = as_embedder(embedder)
         self.collection = _checked(collection, self.embedder)
+        self._cache = cache_of(self.embedder, cache_bytes)
 
     def rerank(
         self,
@@ -175,8 +186,8 @@ class ColbertReranker:
             for place, record_id in zip(known, wanted, strict=True):
                 scores[place] = stored.get(str(record_id))
         fresh = [place for place, score in enumerate(scores) if score is None]
-        encoded = self.embedder.embed([texts[place] for place in fresh]) if fresh else ()
-        computed = maxsim(query, [unit_rows(np.asarray(vectors, dtype=np.float32)) for vectors in encoded])
+        encoded = self._cache.embed(self.embedder, [texts[place] for place in fresh])
+        computed = maxsim(query, [unit_rows(vectors) for vectors in encoded])
         for place, score in zip(fresh, computed.tolist(), strict=True):
             scores[place] = score
         return [score or 0.0 for score in scores]

@@ -123,3 +123,60 @@ def test_a_collection_of_another_model_is_refused(
         ColbertReranker(offline, collection=make_collection())
     with pytest.raises(InvalidInput, match="give a MultivectorCollection"):
         ColbertReranker(words, collection="movies")  # type: ignore[arg-type]
+
+
+class Counting:
+    """Passes on to an embedder, and notes each document that is encoded."""
+
+    def __init__(self, embedder: Any) -> None:
+        self._embedder = embedder
+        self.model_name, self.dim = embedder.model_name, embedder.dim
+        self.encoded: list[str] = []
+
+    def embed(self, documents: Any) -> Any:
+        self.encoded += documents
+        return self._embedder.embed(documents)
+
+    def query_embed(self, query: Any) -> Any:
+        return self._embedder.query_embed(query)
+
+
+def test_a_candidate_seen_before_is_not_encoded_again(words: Any) -> None:
+    counting = Counting(words)
+    first = ColbertReranker(counting).rerank("rock band", CANDIDATES)
+    again = ColbertReranker(counting).rerank("rock band", [*CANDIDATES, "a new one"])
+
+    assert counting.encoded == [*CANDIDATES, "a new one"]
+    assert [c for c in again if c.index < 3] == first
+
+
+def test_equal_candidates_are_encoded_once(words: Any) -> None:
+    counting = Counting(words)
+    ranked = ColbertReranker(counting, cache_bytes=0).rerank("rock band", [CANDIDATES[2]] * 3)
+
+    assert counting.encoded == [CANDIDATES[2]]
+    assert len({candidate.score for candidate in ranked}) == 1
+
+
+def test_nothing_is_remembered_where_that_is_asked_for(words: Any) -> None:
+    counting = Counting(words)
+    remembering, forgetting = ColbertReranker(counting), ColbertReranker(counting, cache_bytes=0)
+
+    assert forgetting.scores("rock", CANDIDATES) == remembering.scores("rock", CANDIDATES)
+    assert forgetting.scores("rock", CANDIDATES) == remembering.scores("rock", CANDIDATES)
+    assert len(counting.encoded) == 9  # three times by the one, once by the other
+
+
+def test_what_was_used_longest_ago_is_forgotten_first(words: Any) -> None:
+    counting = Counting(words)
+    reranker = ColbertReranker(counting, cache_bytes=1200)  # two texts of seven words fit
+    one, two, three = ("one two three four five six " + last for last in ("x", "y", "z"))
+    for text in (one, two, one, three, one, two):
+        reranker.scores("one", [text])
+
+    assert counting.encoded == [one, two, three, two]
+
+
+def test_a_cache_below_nothing_is_refused(words: Any) -> None:
+    with pytest.raises(InvalidInput, match="cache_bytes=-1"):
+        ColbertReranker(words, cache_bytes=-1)

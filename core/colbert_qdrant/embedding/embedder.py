@@ -239,8 +239,10 @@ class ColbertEmbedder:
         The model is shared. It is what the adapters, whose callers see no warning that counts what was cut, make of an
         embedder that they are given.
         """
-        if self._says_what_of_long:
-            return self
+        return self if self._says_what_of_long else self._windowed
+
+    @once
+    def _windowed(self) -> Self:
         other = copy(self)
         other._long_documents, other._says_what_of_long = "window", True
         vars(other).pop("_tokenizer", None)  # which cuts
