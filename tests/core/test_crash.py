@@ -1,21 +1,23 @@
-"""A process that is killed while it adds to an embedded collection loses nothing that it was told is stored.
+"""A process that adds to an embedded collection loses nothing that it was told is stored: killed, forked, out of disk.
 
     python tests/core/test_crash.py [--rounds N]
 
-As a script it says how often the kill found a write under way, and what was found afterwards.
+As a script it says how often the kill found a write under way, and what was found afterwards. Full disks need root.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,8 @@ import numpy as np
 import pytest
 
 from colbert_qdrant import MultivectorCollection, Muvera
+from colbert_qdrant.errors import CollectionLocked, EngineError
+from disks import KINDS, can_mount, disk, fill_with
 
 pytest.importorskip("qdrant_edge")
 
@@ -69,6 +73,15 @@ class Killed:
     in_a_write: bool
 
 
+@dataclass(frozen=True)
+class Forked:
+    """What a process had printed when it was killed, and how often its children asked and were refused."""
+
+    acknowledged: int
+    asked: int
+    refused: int
+
+
 @pytest.mark.parametrize("seed", range(ROUNDS))
 def test_what_was_acknowledged_is_there_when_the_writer_was_killed(tmp_path: Path, seed: int) -> None:
     killed = kill_a_writer(tmp_path, random.Random(seed))
@@ -99,6 +112,29 @@ def test_a_second_run_finishes_a_killed_one_and_encodes_only_what_is_missing(tmp
     assert stored(tmp_path) == {text_of(number): 1 for number in range(TEXTS)}
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.parametrize("seed", range(ROUNDS))
+def test_forks_of_the_writer_write_nothing_and_lose_nothing(tmp_path: Path, seed: int) -> None:
+    forked = kill_a_forking_writer(tmp_path, random.Random(seed))
+
+    found = stored(tmp_path)
+
+    assert forked.refused == forked.asked
+    assert {text_of(number) for number in range(forked.acknowledged)} <= found.keys()
+    assert all(text.startswith("text number") for text in found)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_acknowledged_is_there_when_the_disk_was_full(tmp_path: Path, kind: str) -> None:
+    with disk(kind, KINDS[kind], tmp_path / "disk") as path:
+        acknowledged, returncode = fill_the_disk(path, random.Random(0))
+
+        found = stored(path)
+
+    assert returncode == 0, "ended by a signal"
+    assert {text_of(number) for number in range(acknowledged)} <= found.keys()
+
+
 # --- the parent's side
 
 
@@ -116,6 +152,39 @@ def kill_a_writer(path: Path, chance: random.Random) -> Killed:
         lines += [json.loads(line) for line in process.stdout if line.endswith("\n")]
     acknowledged = max((number for what, number in lines if what == "done"), default=0)
     return Killed(acknowledged, lines[-1][0] == "begin")
+
+
+def kill_a_forking_writer(path: Path, chance: random.Random) -> Forked:
+    """Have a process add batch after batch beside children that it forks, and kill it after some of them."""
+    with start("fork", path) as process:
+        children = chance.randrange(2, 6)
+        acknowledged = asked = refused = 0
+        for line in process.stdout:
+            what, number = json.loads(line)
+            acknowledged = max(acknowledged, number) if what == "done" else acknowledged
+            asked += number if what == "asked" else 0
+            refused += number if what == "refused" else 0
+            children -= what == "refused"
+            if not children:
+                break
+        time.sleep(chance.uniform(0, 0.03))
+        process.kill()
+        rest = [json.loads(line) for line in process.stdout if line.endswith("\n")]
+    return Forked(max([acknowledged, *(number for what, number in rest if what == "done")]), asked, refused)
+
+
+def fill_the_disk(path: Path, chance: random.Random) -> tuple[int, int]:
+    """Have a process add until it is refused, with some of the disk taken by others; then make room.
+
+    Returns how many documents were acknowledged, and how the process ended.
+    """
+    ballast = path / "ballast"
+    ballast.write_bytes(b"x" * chance.randrange(4 * 2**20))
+    with start("fill", path) as process:
+        acknowledged = max((json.loads(line) for line in process.stdout), default=0)
+    ballast.unlink()
+    (path / "more ballast").unlink(missing_ok=True)
+    return acknowledged, process.returncode
 
 
 def kill_a_run(path: Path, chance: random.Random) -> None:
@@ -138,7 +207,9 @@ def finish_the_run(path: Path) -> int:
 
 
 def start(task: str, path: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, __file__, task, str(path)], stdout=subprocess.PIPE, text=True)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent.parent), *sys.path])}
+    command = [sys.executable, __file__, task, str(path)]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 
 
 def stored(path: Path) -> Counter[str]:
@@ -176,6 +247,56 @@ def run(path: Path) -> None:
         print(collection.embedder.encoded, flush=True)
 
 
+def fork(path: Path) -> None:
+    """Add batches until killed, and fork a child beside each fifth, which tries everything, and exits."""
+    collection = open_collection(path)
+    for first in range(0, 10**6, BATCH):
+        children = [] if first % (5 * BATCH) else [child_that_tries(collection) for _ in range(2)]
+        numbers = range(first, first + BATCH)
+        collection.add([text_of(number) for number in numbers], ids=numbers)
+        print(json.dumps(["done", first + BATCH]), flush=True)
+        for child in children:
+            os.waitpid(child, 0)
+
+
+def child_that_tries(collection: MultivectorCollection) -> int:
+    """Return the process that tries to use a collection which it has from its parent."""
+    if child := os.fork():
+        return child
+    calls: list[Callable[[], Any]] = [
+        lambda: collection.add(["in a child"]),
+        lambda: collection.delete(["1"]),
+        lambda: collection.search(text_of(1)),
+        collection.count,
+        collection.optimize,
+    ]
+    refused = 0
+    for call in calls:
+        try:
+            call()
+        except CollectionLocked:
+            refused += 1
+    collection.close()
+    # One write each: the parent prints into the same pipe.
+    os.write(1, (json.dumps(["asked", len(calls)]) + "\n" + json.dumps(["refused", refused]) + "\n").encode())
+    sys.exit(0)  # everything is taken down, the collection too
+
+
+def fill(path: Path) -> None:
+    """Add batches until there is no room, and have somebody else take what is left; print what is acknowledged."""
+    collection = open_collection(path)
+    first = 0
+    with suppress(EngineError):
+        for first in range(0, 10**6, BATCH):
+            numbers = range(first, first + BATCH)
+            collection.add([text_of(number) for number in numbers], ids=numbers)
+            print(first + BATCH, flush=True)
+    fill_with(path / "more ballast")
+    for call in (collection.optimize, collection.close):
+        with suppress(EngineError):
+            call()
+
+
 # --- as a script
 
 
@@ -206,12 +327,45 @@ def main() -> None:
         found_before += before
     print(f"{rounds} runs over {TEXTS:,} texts killed, {found_before / rounds:,.0f} stored on average, and repeated.")
     print(f"Every text was there once in {once}; only what was missing was encoded in {exact}.")
-    if lost or once < rounds or exact < rounds:
+
+    asked = refused = acknowledged = hidden = 0
+    for seed in range(rounds if hasattr(os, "fork") else 0):
+        with tempfile.TemporaryDirectory() as folder:
+            forked = kill_a_forking_writer(Path(folder), random.Random(seed))
+            found = stored(Path(folder))
+            hidden += hidden_in(Path(folder))
+        asked, refused = asked + forked.asked, refused + forked.refused
+        acknowledged += forked.acknowledged
+        lost += sum(text_of(number) not in found for number in range(forked.acknowledged))
+    print(f"{rounds} forking writers killed; their children were refused {refused} of {asked} times.")
+    print(f"Of {acknowledged:,} acknowledged documents {lost} were lost, {hidden} hidden.", flush=True)
+
+    signals = acknowledged = full = 0
+    for seed in range(rounds):
+        for kind in KINDS if can_mount() else ():
+            with tempfile.TemporaryDirectory() as folder, disk(kind, KINDS[kind], Path(folder) / "disk") as path:
+                stored_before_full, returncode = fill_the_disk(path, random.Random(seed))
+                found = stored(path)
+                hidden += hidden_in(path)
+            full += 1
+            signals += returncode != 0
+            acknowledged += stored_before_full
+            lost += sum(text_of(number) not in found for number in range(stored_before_full))
+    print(f"{full} disks filled up, {signals} of their processes ended by a signal.")
+    print(f"Of {acknowledged:,} acknowledged documents {lost} were lost, {hidden} hidden.", flush=True)
+    if lost or hidden or signals or refused < asked or once < rounds or exact < rounds:
         sys.exit("Missed")
 
 
+def hidden_in(path: Path) -> int:
+    """Return how many of some stored documents no search finds."""
+    with open_collection(path) as collection:
+        some = [record.text for record, _ in zip(collection.scroll(), range(50), strict=False)]
+        return sum(collection.search(text, 1)[0].text != text for text in some)
+
+
 if __name__ == "__main__":
-    tasks = {"write": write, "run": run}
+    tasks = {"write": write, "run": run, "fork": fork, "fill": fill}
     if sys.argv[1:2] and sys.argv[1] in tasks:
         tasks[sys.argv[1]](Path(sys.argv[2]))
     else:

@@ -9,6 +9,7 @@ from colbert_qdrant.collection.engines import edge_answers as answers
 from colbert_qdrant.collection.engines.edge_collections import EdgeCollections
 from colbert_qdrant.collection.engines.edge_query import PointId, check_payload, ordering, point, query_request
 from colbert_qdrant.collection.engines.edge_schema import all_vectors
+from colbert_qdrant.collection.engines.edge_space import changes_need, points_need
 from colbert_qdrant.collection.engines.edge_translate import check_depth, engine, only, refuse, translate
 from colbert_qdrant.errors import InvalidInput
 
@@ -62,7 +63,8 @@ class EdgeClient(EdgeCollections):
         refuse("upsert", unsupported)
         with self._collection(collection_name) as collection:
             vectors = all_vectors(collection.description)
-            collection.update(engine().UpdateOperation.upsert_points([point(item, vectors) for item in points]))
+            operation = engine().UpdateOperation.upsert_points([point(item, vectors) for item in points])
+            collection.update(operation, lambda: points_need(points))
         return answers.completed()
 
     def update_vectors(
@@ -76,7 +78,8 @@ class EdgeClient(EdgeCollections):
         refuse("update_vectors", unsupported)
         with self._collection(collection_name) as collection:
             vectors = all_vectors(collection.description)
-            collection.update(engine().UpdateOperation.update_vectors([point(item, vectors) for item in points]))
+            operation = engine().UpdateOperation.update_vectors([point(item, vectors) for item in points])
+            collection.update(operation, lambda: points_need(points))
         return answers.completed()
 
     def delete(
@@ -270,7 +273,12 @@ class EdgeClient(EdgeCollections):
             for argument in arguments:
                 check_payload(argument)
             make = getattr(engine().UpdateOperation, operation)
-            collection.update(make(selected, *to_jsonable_python(arguments)))
+
+            def need() -> int:
+                touched = len(selected) if isinstance(selected, list) else collection.count()
+                return changes_need(touched, arguments)
+
+            collection.update(make(selected, *to_jsonable_python(arguments)), need)
         return answers.completed()
 
 

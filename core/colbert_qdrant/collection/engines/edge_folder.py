@@ -20,14 +20,18 @@ import threading
 import time
 import warnings
 import weakref
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from colbert_qdrant.collection.engines import edge_space as space
 from colbert_qdrant.collection.engines.edge_errors import engine_errors
 from colbert_qdrant.collection.engines.edge_schema import recovered, shard_config
 from colbert_qdrant.collection.engines.edge_translate import engine
 from colbert_qdrant.errors import CollectionLocked, CollectionNotFound, EngineError
+from colbert_qdrant.telemetry import logger
 
 if TYPE_CHECKING:
     from qdrant_client.http import models
@@ -79,6 +83,7 @@ class CollectionFolder:
         self.users: weakref.WeakSet[Any] = weakref.WeakSet()
         self.closed = False
         self._is_counted = True
+        self._looked_at = 0
         self._folder = folder
         self._flushed = time.monotonic()
         make = None if description is None else (description, shard_config(description))
@@ -99,6 +104,9 @@ class CollectionFolder:
             raise CollectionNotFound(f"There is no collection {self._folder.name!r} in {self._folder.parent}.")
 
     def _open(self) -> Any:
+        # With half the margin, so that what was filled up to it can be opened again.
+        need = partial(space.unmapped_need, self._segments)
+        space.check_room(self._folder, need, "opening it", margin=space.MARGIN // 2)
         if (self._folder / _DESCRIPTION).exists():
             self.description = self._read_description()
             shard = engine().EdgeShard.load(str(self._folder / _SHARD))
@@ -146,6 +154,7 @@ class CollectionFolder:
                 f"{self._folder} has a shard, perhaps with documents, and nothing that describes it: put "
                 "collection.json back from a copy, or move the folder away to begin anew"
             )
+        space.check_room(self._folder, lambda: 0, "making a collection")
         self._write(_UNFINISHED, _as_json(description))
         shard = engine().EdgeShard.create(str(self._folder / _SHARD), config)
         shard.flush()
@@ -166,23 +175,76 @@ class CollectionFolder:
             os.fsync(file.fileno())
         new.replace(self._folder / name)
 
-    def update(self, operation: Any) -> None:
+    def update(self, operation: Any, need: Callable[[], int] = lambda: 0) -> None:
         """Carry out a write: into the write-ahead log, into the segments, and every few seconds onto the disk.
 
         As a server does, because a flush costs 20 times as much as a small write (10 ms to 0.5 ms, at 10,000 documents
         on ext4), whereas the log already outlives the process, and is replayed when the collection is opened.
+
+        Parameters
+        ----------
+        operation
+            Of the engine.
+        need
+            Returns the bytes that it will take on the disk; asked where room is short.
         """
+        space.check_room(self._folder, lambda: need() + space.unmapped_need(self._segments, more_files=2), "this write")
         if self._is_counted:
             (self._folder / _POINTS).unlink(missing_ok=True)
             self._is_counted = False
         self.shard.update(operation)
         if time.monotonic() - self._flushed >= FLUSH_INTERVAL:
             self.flush()
+            self._give_back()
 
     def flush(self) -> None:
         """Put every write on disk, and trim the write-ahead log."""
         self.shard.flush()
         self._flushed = time.monotonic()
+
+    def count(self) -> int:
+        """Return how many points there are."""
+        return _count(self.shard)
+
+    def optimize(self) -> bool:
+        """Build indexes, merge segments and give back what deleted points keep; return whether there was any of it.
+
+        Raises
+        ------
+        EngineError
+            There is no room for what is written anew before the old is deleted (the engine asks for twice its size).
+        """
+        before = space.allocated(self._segments)
+        built = bool(self.shard.optimize())
+        self.flush()
+        freed = before - space.allocated(self._segments)
+        self._looked_at = 0
+        logger.info("%s: optimize gave back %.1f MB of %.1f MB", self._folder.name, freed / 2**20, before / 2**20)
+        return built or freed > before // 10
+
+    def _give_back(self) -> None:
+        """Give back what deleted points keep, where that is most of it: at once if it is done quickly, else say how."""
+        used = space.allocated(self._segments)
+        if used < max(space.SWOLLEN, self._looked_at * 5 // 4):
+            return
+        self._looked_at = used
+        live = space.live_bytes(self.shard, self.count())
+        if used < space.WASTE * live:
+            return
+        if live <= space.SMALL:
+            with suppress(EngineError):  # no room for it: the write that came before has been carried out
+                self.optimize()
+        else:
+            warnings.warn(
+                f"collection {self._folder.name!r} in {self._folder.parent} takes {used / 2**20:,.0f} MB on disk, of "
+                f"which its documents need about {live / 2**20:,.0f} MB: the rest was deleted or replaced, and "
+                "optimize() gives it back",
+                stacklevel=2,
+            )
+
+    @property
+    def _segments(self) -> Path:
+        return self._folder / _SHARD / "segments"
 
     def close(self) -> None:
         """Flush, close the shard and give the lock back, whichever of them fails; wait for the call that runs."""
@@ -193,7 +255,7 @@ class CollectionFolder:
             with self._lock, engine_errors(f"Collection {self._folder.name!r}"):
                 try:
                     self.flush()
-                    self._write(_POINTS, str(_count(self.shard)))
+                    self._write(_POINTS, str(self.count()))
                 finally:
                     self.shard.close()
 

@@ -23,21 +23,32 @@ if TYPE_CHECKING:
 
     Named: TypeAlias = models.DenseVectorNameConfig | models.SparseVectorNameConfig
 
+OPTIMIZER_DEFAULTS = {"vacuum_min_vector_number": 100}
+"""Where Qdrant's own default (1,000) is not for us."""
+
 
 def shard_config(description: models.CreateCollection) -> Any:
     """Return the engine's ``EdgeConfig``, with the write-ahead log on.
 
+    Segments of few points are freed of deleted ones as well: a point of many token vectors is large.
+
     What a vector's HNSW leaves open comes from the collection's, and what that leaves open from Qdrant's defaults, as
     on a server; the engine's own type must be told everything.
     """
+    from qdrant_client.http import models
+
     collection_hnsw = dict(HNSW_DEFAULTS) | set_fields(description.hnsw_config)
 
     def vector(params: models.VectorParams) -> Any:
         hnsw = params.hnsw_config
         return twin(params, hnsw_config=hnsw and twin(hnsw.model_copy(update=collection_hnsw | set_fields(hnsw))))
 
+    optimizers = twin(
+        models.OptimizersConfigDiff(**dict(OPTIMIZER_DEFAULTS) | set_fields(description.optimizers_config))
+    )
     return twin(
         description,
+        optimizers_config=optimizers,
         vectors={name: vector(params) for name, params in dense_vectors(description).items()},
         metadata=None,  # the engine keeps none
         wal_enabled=True,
