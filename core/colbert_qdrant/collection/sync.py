@@ -336,7 +336,7 @@ class MultivectorCollection(ManagedCollection):
         return self._run(ingest.refusals(self.layout, texts))
 
     def optimize(self) -> bool:
-        """Build the vector indexes of an embedded collection, which makes first stages faster.
+        """Build the vector indexes of an embedded collection, and give back what deleted documents keep on disk.
 
         It takes time and is done when you say so: after loading, say. A server does it by itself, and in memory there
         are no indexes.
@@ -344,7 +344,7 @@ class MultivectorCollection(ManagedCollection):
         Returns
         -------
         bool
-            Whether there was anything to build.
+            Whether there was anything to build or to give back.
         """
         return self._run(operations.optimize(self.layout))
 
