@@ -133,6 +133,7 @@ def add(
     progress: Callable[[AddReport], None] | None = None,
 ) -> Operation[AddReport]:
     """Store records; see `MultivectorCollection.add`."""
+    points.check_writable(layout)
     report = AddReport()
     records = check_records(source, report, on_error, layout.dim)
     if source.is_at_hand:
@@ -242,17 +243,11 @@ def encode(layout: Layout, records: Sequence[NewRecord], embedder: Embedder) -> 
     """Return all vectors of each record by name, or what keeps it from being stored."""
     texts = [record.encoded_as for record in records]
     results: list[dict[str, Any] | InvalidInput] = []
-    plain = [record.encoded_as for record in records if record.vectors is None]
-    encoded = iter(embedder.embed(plain) if plain else ())
-    for record in records:
-        vectors = record.vectors
+    for record, vectors in zip(records, _given_or_encoded(records, embedder), strict=True):
         try:
-            if vectors is None:
-                vectors = next(encoded)
             what = f"text {record.position} (id {record.id!r})"
-            if (
-                record.vectors is None and not record.encoded_as.strip()
-            ):  # its markers alone would rank it before texts on another subject
+            # A text without a word: its markers alone would rank it before texts on another subject.
+            if record.vectors is None and not record.encoded_as.strip():
                 vectors = np.zeros((1, layout.dim), np.float32)
             results.append({layout.vector_name: points.check_multivector(vectors, layout.dim, what)})
         except InvalidInput as error:
@@ -264,6 +259,13 @@ def encode(layout: Layout, records: Sequence[NewRecord], embedder: Embedder) -> 
         for number, vector in zip(good, made, strict=True):
             results[number][stage.name] = vector  # type: ignore[index]
     return results
+
+
+def _given_or_encoded(records: Sequence[NewRecord], embedder: Embedder) -> list[Any]:
+    plain = [record.encoded_as for record in records if record.vectors is None]
+    encoded = [vectors for _, vectors in zip(plain, embedder.embed(plain) if plain else (), strict=True)]
+    fresh = iter(encoded)
+    return [next(fresh) if record.vectors is None else record.vectors for record in records]
 
 
 def patient(call: Call) -> Operation[Any]:

@@ -13,6 +13,7 @@ from colbert_qdrant.collection.indexes import Index
 from colbert_qdrant.collection.operations import Operation
 from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.embedders import NoEmbedder
+from colbert_qdrant.types import Embedder
 
 T = TypeVar("T")
 
@@ -37,7 +38,7 @@ class ManagedCollection(Driver):
         **place
             ``client``, ``url``, ``path`` and so on; see `Place`.
         """
-        with _at(Place(**place)) as driver:
+        with at(Place(**place)) as driver:
             return driver._run(administration.names())
 
     def drop(self) -> None:
@@ -113,7 +114,7 @@ class AsyncManagedCollection(AsyncDriver):
     @classmethod
     async def list(cls, **place: Unpack[PlaceKeywords]) -> Names:
         """Return the names of the collections of a place; see `MultivectorCollection.list`."""
-        async with _at_async(Place(**place)) as driver:
+        async with at_async(Place(**place)) as driver:
             return await driver._run(administration.names())
 
     async def drop(self) -> None:
@@ -143,21 +144,22 @@ class AsyncManagedCollection(AsyncDriver):
 
 
 @contextmanager
-def _at(place: Place) -> Iterator[Driver]:
-    """Open a place for an operation that is no collection's own."""
+def at(place: Place, embedder: Embedder | None = None) -> Iterator[Driver]:
+    """Open a place for an operation that is no open collection's."""
     engine = connect(place)
     try:
-        yield Driver(engine, NoEmbedder(0))
+        yield Driver(engine, embedder or NoEmbedder(0))
     finally:
         if place.client is None:
             engine.close()
 
 
 @asynccontextmanager
-async def _at_async(place: Place) -> AsyncIterator[AsyncDriver]:
+async def at_async(place: Place, embedder: Embedder | None = None) -> AsyncIterator[AsyncDriver]:
+    """Open a place for an operation that is no open collection's."""
     engine = connect_async(place) or InThreads(connect(place))
     try:
-        yield AsyncDriver(engine, NoEmbedder(0))
+        yield AsyncDriver(engine, embedder or NoEmbedder(0))
     finally:
         if place.client is None:
             await engine.close()

@@ -138,6 +138,7 @@ def delete(layout: Layout, ids: Iterable[RecordId] | None, filter: models.Filter
 
 def set_metadata(layout: Layout, ids: Iterable[RecordId], metadata: Mapping[str, Any]) -> Operation[int]:
     """Set these keys in the metadata of records, leaving their other keys and their vectors; returns how many."""
+    points.check_writable(layout)
     values = check_metadata(metadata)
     wanted = list(dict.fromkeys(points.point_id(record_id, layout.tenant) for record_id in check_ids(ids)))
     changed = 0

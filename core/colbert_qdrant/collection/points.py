@@ -7,13 +7,13 @@ import json
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from qdrant_client import models
 
 from colbert_qdrant.checks import check_text
-from colbert_qdrant.collection import numbers
+from colbert_qdrant.collection import foreign, numbers
 from colbert_qdrant.collection.json_values import check_metadata
 from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.errors import InvalidInput, PointTooLarge
@@ -26,6 +26,8 @@ TENANT_KEY = "_tenant"
 
 MAX_ELEMENTS = 1_048_576
 """Qdrant refuses a point whose multivector has this many numbers or more. https://github.com/qdrant/qdrant/pull/4478"""
+
+P = TypeVar("P", models.PointStruct, models.PointVectors)
 
 PointId: TypeAlias = int | str | uuid.UUID
 """What ``qdrant_client`` takes for an id; ours are never a `uuid.UUID`."""
@@ -254,11 +256,14 @@ def to_point(
 def to_record(point: models.Record | models.ScoredPoint, layout: Layout) -> Record:
     """Return what a point of the collection says, whether we wrote it or somebody by hand."""
     payload = numbers.restored(point.payload or {})
-    if has_metadata(payload, layout):
+    text: Any = payload.get(layout.content_key)
+    metadata: Any
+    if layout.written_by == foreign.LLAMA_INDEX:
+        text, metadata = foreign.node_of(payload)
+    elif has_metadata(payload, layout):
         metadata = payload.get(layout.metadata_key) or {}
     else:  # a payload without our keys is metadata from top to bottom
         metadata = {key: value for key, value in payload.items() if key not in (layout.content_key, numbers.EXACT_KEY)}
-    text = payload.get(layout.content_key)
     return Record(
         id=str(payload.get(ID_KEY, point.id)),
         text=text if isinstance(text, str) else "",
@@ -271,6 +276,23 @@ def to_record(point: models.Record | models.ScoredPoint, layout: Layout) -> Reco
 def has_metadata(payload: Mapping[str, Any], layout: Layout) -> bool:
     """Tell a payload that keeps metadata under a key of its own from one that is metadata from top to bottom."""
     return layout.metadata_key in payload or ID_KEY in payload
+
+
+def check_writable(layout: Layout) -> None:
+    """Refuse to write where the program that made the collection could not read it, or not find it.
+
+    Raises
+    ------
+    InvalidInput
+        Says whose collection it is, and how documents get into it.
+    """
+    if layout.written_by is None or (layout.written_by not in foreign.OF_ANOTHER_FORM and layout.stages):
+        return
+    raise InvalidInput(
+        f"collection {layout.name!r} is written by {layout.written_by}, which could not use what is written here"
+        f"{'' if layout.stages else ' without its vectors (open it with dense=)'}: write with that program and run "
+        "`upgrade` again, which encodes what is new"
+    )
 
 
 def to_hit(point: models.ScoredPoint, layout: Layout, query_vectors: int) -> Hit:
@@ -293,9 +315,9 @@ def _vectors(vector: Any, layout: Layout) -> Multivector | None:
     return None if vector is None or len(vector) == 0 else np.asarray(vector, dtype=np.float32)
 
 
-def cut_by_bytes(points: Sequence[models.PointStruct], wire: Wire) -> Iterator[list[models.PointStruct]]:
+def cut_by_bytes(points: Sequence[P], wire: Wire) -> Iterator[list[P]]:
     """Cut points into requests that fit the wire (of one point at least)."""
-    request: list[models.PointStruct] = []
+    request: list[P] = []
     size = 0.0
     for point in points:
         cost = point_bytes(point, wire.bytes_per_float)
@@ -308,12 +330,12 @@ def cut_by_bytes(points: Sequence[models.PointStruct], wire: Wire) -> Iterator[l
         yield request
 
 
-def point_bytes(point: models.PointStruct, bytes_per_float: float) -> float:
+def point_bytes(point: models.PointStruct | models.PointVectors, bytes_per_float: float) -> float:
     """Estimate what a point weighs in a request."""
     vectors = point.vector.values() if isinstance(point.vector, Mapping) else [point.vector]
     numbers = sum(_numbers(vector) for vector in vectors)
     # json.dumps escapes all but ASCII, which makes its length an upper bound.
-    return numbers * bytes_per_float + len(json.dumps(point.payload)) + 100
+    return numbers * bytes_per_float + len(json.dumps(getattr(point, "payload", None))) + 100
 
 
 def _numbers(vector: Any) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 from qdrant_client import models
 
+from colbert_qdrant.collection.foreign import LLAMA_INDEX
 from colbert_qdrant.collection.stages import Stage, restored
 from colbert_qdrant.collection.storage import Storage
 from colbert_qdrant.embedders import same_model
@@ -20,6 +21,9 @@ UNNAMED_VECTOR = ""
 
 METADATA_KEY = "colbert_qdrant"
 """Where the collection's own metadata keeps what its vectors were made with."""
+
+UPGRADED_KEY = "upgraded"
+"""What is remembered there of a collection that another program made; see `upgrading.py`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,8 @@ class Layout:
         How many times the wanted number is rescored by the originals, where the token vectors are quantised.
     made_by_hand
         The collection remembers no making of ours, so that its records may have a payload of their own.
+    written_by
+        The program that made the collection and goes on writing to it; see `foreign.py`.
     tenant
         Whose records these are; ``None``: everybody's.
     shard_key
@@ -56,6 +62,7 @@ class Layout:
     stages: tuple[Stage, ...] = ()
     oversampling: float | None = None
     made_by_hand: bool = False
+    written_by: str | None = None
     tenant: str | None = None
     shard_key: str | int | None = None
 
@@ -145,24 +152,29 @@ def attach(
     CollectionMismatch
         Names each difference and what would fit.
     """
-    vectors = info.config.params.vectors or {}
-    by_name = dict(vectors) if isinstance(vectors, Mapping) else {UNNAMED_VECTOR: vectors}
+    by_name = dense_vectors(info)
     sparse = info.config.params.sparse_vectors or {}
     made_with = remembered(info)
-    name = layout.vector_name
-    if name == DEFAULT_VECTOR and name not in by_name and UNNAMED_VECTOR in by_name:
-        name = UNNAMED_VECTOR
+    vector = layout.vector_name
+    if vector == DEFAULT_VECTOR and vector not in by_name and UNNAMED_VECTOR in by_name:
+        vector = UNNAMED_VECTOR
     stored = made_with.get("stages", {})
     stages, missing = restored(stored) if restore else (layout.stages, [])
     differences = [
-        *_vector_differences(name, by_name, layout.dim),
+        *_vector_differences(vector, by_name, layout.dim),
         *_making_differences(made_with, settings),
-        *(f"its first stage {stage!r} needs its encoder: pass stages=[Dense(...)]" for stage in missing),
+        *(
+            f"its first stage {stage!r} needs its encoder: pass stages=[Dense(..., name={stage!r})]"
+            for stage in missing
+        ),
         *(difference for stage in stages for difference in _stage_differences(stage, by_name, sparse, stored)),
     ]
     if not restore:
         unknown = [stage for stage in stored if stage not in [known.name for known in stages]]
         differences += [f"it has the first stage {stage!r}, which new records would lack" for stage in unknown]
+    upgraded = made_with.get(UPGRADED_KEY)
+    if upgraded is not None and not upgraded["complete"]:
+        differences.append("its upgrade was not finished: run `upgrade` again, or `downgrade`")
     if differences:
         raise CollectionMismatch(
             f"collection {layout.name!r} exists and is not what was asked for: {'; '.join(differences)}. "
@@ -170,17 +182,32 @@ def attach(
         )
     for stage in stages:
         _warn_of_signs(stage, by_name.get(stage.name))
-    is_quantized = by_name[name].quantization_config or info.config.quantization_config
+    is_quantized = by_name[vector].quantization_config or info.config.quantization_config
     oversampling = storage.oversampling if is_quantized else None
-    return replace(
-        layout, vector_name=name, stages=tuple(stages), oversampling=oversampling, made_by_hand=not made_with
+    fitting = replace(
+        layout, vector_name=vector, stages=tuple(stages), oversampling=oversampling, made_by_hand=not made_with
     )
+    if upgraded is None:
+        return fitting
+    return replace(
+        fitting,
+        written_by=upgraded["written_by"],
+        content_key=upgraded["content_key"],
+        metadata_key=upgraded["metadata_key"],
+        made_by_hand=upgraded["written_by"] == LLAMA_INDEX,
+    )
+
+
+def dense_vectors(info: models.CollectionInfo) -> dict[str, models.VectorParams]:
+    """Return the dense vectors, single and multi, by name; the unnamed one is ``""``."""
+    vectors = info.config.params.vectors or {}
+    return dict(vectors) if isinstance(vectors, Mapping) else {UNNAMED_VECTOR: vectors}
 
 
 def remembered(info: models.CollectionInfo) -> dict[str, Any]:
     """Return what a collection remembers of its making; nothing where it was made by hand."""
-    found: dict[str, Any] = (getattr(info.config, "metadata", None) or {}).get(METADATA_KEY, {})
-    return found
+    found: dict[str, Any] | None = (getattr(info.config, "metadata", None) or {}).get(METADATA_KEY)
+    return found or {}
 
 
 def _stage_differences(

@@ -277,7 +277,7 @@ def plan_prefetch(
     branches = [
         models.Prefetch.model_construct(
             query=vector,
-            using=stage.name,
+            using=stage.name or None,
             filter=filter,
             params=_of_stage(stage, params),
             limit=candidates,

@@ -14,7 +14,7 @@ from colbert_qdrant.collection.engines import edge_answers as answers
 from colbert_qdrant.collection.engines import edge_sharing as sharing
 from colbert_qdrant.collection.engines.edge_errors import engine_errors
 from colbert_qdrant.collection.engines.edge_folder import CollectionFolder, exists
-from colbert_qdrant.collection.engines.edge_schema import collection_info, with_vector
+from colbert_qdrant.collection.engines.edge_schema import collection_info, with_vector, without_vector
 from colbert_qdrant.collection.engines.edge_translate import engine, refuse, translate
 from colbert_qdrant.errors import CollectionLocked, EngineError, InvalidInput
 
@@ -131,6 +131,17 @@ class EdgeCollections:
         refuse("create_vector_name", unsupported)
         with self._collection(collection_name) as collection:
             operation, description = with_vector(collection.description, vector_name, vector_name_config)
+            collection.update(operation)
+            collection.describe(description)
+        return answers.completed()
+
+    def delete_vector_name(
+        self, collection_name: str, vector_name: str, wait: bool = True, **unsupported: object
+    ) -> models.UpdateResult:
+        """Remove a vector from the collection and from its points."""
+        refuse("delete_vector_name", unsupported)
+        with self._collection(collection_name) as collection:
+            operation, description = without_vector(collection.description, vector_name)
             collection.update(operation)
             collection.describe(description)
         return answers.completed()

@@ -116,6 +116,16 @@ def with_vector(description: models.CreateCollection, name: str, config: Named) 
     return operation, description.model_copy(update=update)
 
 
+def without_vector(description: models.CreateCollection, name: str) -> tuple[Any, models.CreateCollection]:
+    """Return the engine's operation that removes a vector, and the description without it."""
+    if name not in all_vectors(description):
+        raise InvalidInput(f"there is no vector {name!r}.")
+    dense = {each: params for each, params in dense_vectors(description).items() if each != name}
+    sparse = {each: params for each, params in (description.sparse_vectors or {}).items() if each != name}
+    operation = engine().UpdateOperation.delete_vector_name(name)
+    return operation, description.model_copy(update={"vectors": dense, "sparse_vectors": sparse or None})
+
+
 def collection_info(description: models.CreateCollection, info: Any) -> models.CollectionInfo:
     """Return `CollectionInfo`: what was asked for, Qdrant's defaults for the rest, and the engine's counts."""
     from qdrant_client.http import models

@@ -1,0 +1,71 @@
+"""Collections that other programs write: where their payloads keep text and metadata. No I/O.
+
+Read in langchain-qdrant 1.1.0, llama-index-vector-stores-qdrant 0.10.4, qdrant-haystack 13.1.0 and mcp-server-qdrant
+0.8.1.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+LLAMA_INDEX = "llama-index"
+HAYSTACK = "haystack"
+OF_ANOTHER_FORM = (LLAMA_INDEX, HAYSTACK)
+"""Whose programs read no payload of ours: a node, or a document whose every key has a meaning."""
+
+_NODE_KEY = "_node_content"
+_NODE_KEYS = ("document_id", "doc_id", "ref_doc_id")
+"""Beside the metadata, which stands at the top of the payload."""
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """A program, and where its payloads keep what.
+
+    Parameters
+    ----------
+    name
+        Of the program.
+    content_key, metadata_key
+        Payload keys. LlamaIndex's are inside of a node, see `node_of`; these are then for show.
+    """
+
+    name: str
+    content_key: str
+    metadata_key: str
+
+
+WRITERS = (
+    Writer(LLAMA_INDEX, "page_content", "metadata"),
+    Writer("langchain", "page_content", "metadata"),
+    Writer(HAYSTACK, "content", "meta"),
+    Writer("mcp-server", "document", "metadata"),
+)
+
+
+def writer_of(payloads: Sequence[Mapping[str, Any]]) -> Writer | None:
+    """Return whose payloads these are, judging by most of them."""
+    for writer in WRITERS:
+        if 2 * sum(_is_by(writer, payload) for payload in payloads) > len(payloads):
+            return writer
+    return None
+
+
+def node_of(payload: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return text and metadata of a LlamaIndex node; none where it can't be read."""
+    metadata = {key: value for key, value in payload.items() if not key.startswith("_") and key not in _NODE_KEYS}
+    try:
+        node = json.loads(payload[_NODE_KEY])
+        text = node.get("text") or (node.get("text_resource") or {}).get("text")
+    except (KeyError, TypeError, ValueError, AttributeError):
+        text = None
+    return text if isinstance(text, str) else "", metadata
+
+
+def _is_by(writer: Writer, payload: Mapping[str, Any]) -> bool:
+    if writer.name == LLAMA_INDEX:
+        return _NODE_KEY in payload
+    return isinstance(payload.get(writer.content_key), str) and writer.metadata_key in payload
