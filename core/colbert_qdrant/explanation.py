@@ -12,7 +12,7 @@ from typing import TypeAlias
 from colbert_qdrant.errors import InvalidInput
 from colbert_qdrant.rendering import render_html, render_notebook, render_terminal
 from colbert_qdrant.scoring import maxsim
-from colbert_qdrant.types import TokenEmbedder
+from colbert_qdrant.types import TokenEmbedder, TokenVectors
 
 Span: TypeAlias = tuple[int, int]
 """Start and end in a text, in characters; ``(0, 0)`` for a token that the text does not hold."""
@@ -144,6 +144,23 @@ def explain(query: str, text: str, *, embedder: TokenEmbedder) -> Explanation:
         )
     (asked,) = embedder.token_vectors([query], is_query=True)
     (answering,) = embedder.token_vectors([text])
+    return explained(query, text, asked, answering, embedder)
+
+
+def explained(
+    query: str, text: str, asked: TokenVectors, answering: TokenVectors, embedder: TokenEmbedder
+) -> Explanation:
+    """Say the same of vectors that are there already.
+
+    Parameters
+    ----------
+    query, text
+        What was compared.
+    asked, answering
+        Their vectors.
+    embedder
+        What made them.
+    """
     (score,) = maxsim(asked.vectors, [answering.vectors])
     matches: list[TokenMatch] = []
     if len(answering.vectors):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from qdrant_client import models
 
-from colbert_qdrant.collection import administration, ingest, operations, searching, upgrading
+from colbert_qdrant.collection import administration, citing, ingest, operations, searching, upgrading
 from colbert_qdrant.collection.driving import AsyncDriver, InThreads
 from colbert_qdrant.collection.engines import AsyncEngine, Place, PlaceKeywords, connect, connect_async
 from colbert_qdrant.collection.indexes import Index
@@ -27,7 +27,9 @@ from colbert_qdrant.collection.sync import MultivectorCollection
 from colbert_qdrant.collection.tenants import check_tenant
 from colbert_qdrant.embedders import as_embedder, embedder_dim, embedder_settings
 from colbert_qdrant.embedding.muvera import Muvera
+from colbert_qdrant.explanation import Explanation
 from colbert_qdrant.microbatch import AsyncQueryBatcher, QueryBatcher
+from colbert_qdrant.passages import Passage
 from colbert_qdrant.types import Embedder
 
 if TYPE_CHECKING:
@@ -209,6 +211,16 @@ class AsyncMultivectorCollection(AsyncManagedCollection):
         """Return the MaxSim of stored records with a query; see `MultivectorCollection.score`."""
         await self._open()
         return await self._run(searching.score(self.layout, self.settings, query, ids, texts))
+
+    async def passages(self, query: Query, ids: Sequence[RecordId], limit: int = 3) -> dict[str, tuple[Passage, ...]]:
+        """Return the parts of records that answer a query best; see `MultivectorCollection.passages`."""
+        await self._open()
+        return await self._run(citing.passages(self.layout, query, ids, limit))
+
+    async def explain(self, query: str, record_id: RecordId) -> Explanation:
+        """Say which token of a record answered which of the query; see `MultivectorCollection.explain`."""
+        await self._open()
+        return await self._run(citing.explanation(self.layout, query, record_id))
 
     async def get(self, ids: Sequence[RecordId], *, with_vectors: bool = False) -> list[Record]:
         """Return records in the order of their ids; missing ones are left out."""

@@ -6,7 +6,7 @@ decision is written once, for blocking and for asynchronous callers alike.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
@@ -14,6 +14,7 @@ from uuid import UUID
 
 from qdrant_client import models
 
+from colbert_qdrant.checks import check_text
 from colbert_qdrant.collection import numbers, points, schema
 from colbert_qdrant.collection.json_values import MAX_DEPTH, check_metadata
 from colbert_qdrant.collection.points import PointId, Record
@@ -259,6 +260,16 @@ def _store_as_stated(layout: Layout, stage: Stage) -> Operation[None]:
 def optimize(layout: Layout) -> Operation[bool]:
     """Build the indexes where nothing does so by itself; returns whether there was anything to build."""
     return bool((yield Call("optimize", {"collection_name": layout.name})))
+
+
+def encoded(layout: Layout, queries: Sequence[Query]) -> Operation[list[Multivector]]:
+    """Encode those queries that are texts, all in one step; check those that are vectors."""
+    texts = [check_text(query, "query") for query in queries if isinstance(query, str)]
+    fresh: Iterator[Any] = iter((yield EncodeQueries(texts))) if texts else iter(())
+    return [
+        points.check_multivector(next(fresh) if isinstance(query, str) else query, layout.dim, "query")
+        for query in queries
+    ]
 
 
 def check_ids(ids: Iterable[RecordId]) -> Iterable[RecordId]:

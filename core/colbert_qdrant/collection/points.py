@@ -17,12 +17,15 @@ from colbert_qdrant.collection import foreign, numbers
 from colbert_qdrant.collection.json_values import check_metadata
 from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.errors import InvalidInput, PointTooLarge
+from colbert_qdrant.passages import Passage
 from colbert_qdrant.scoring import relevance
 from colbert_qdrant.types import Multivector
 
 ID_KEY = "_id"
 HASH_KEY = "_hash"
 TENANT_KEY = "_tenant"
+AROUND_KEY = "_around"
+"""What was encoded before and behind the text, where that is more than the text: `[before, behind]`."""
 
 MAX_ELEMENTS = 1_048_576
 """Qdrant refuses a point whose multivector has this many numbers or more. https://github.com/qdrant/qdrant/pull/4478"""
@@ -72,10 +75,13 @@ class Hit(Record):
         MaxSim: for each query vector the similarity of the best document vector, summed.
     relevance
         The same as a number from 0 to 1: `score` divided by the number of query vectors; see `scoring.relevance`.
+    passages
+        The parts of its text that answer best, where they were asked for.
     """
 
     score: float
     relevance: float
+    passages: tuple[Passage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +198,7 @@ def check_record(
 
 def _check_extra(extra: Any, what: str) -> dict[str, Any]:
     checked = check_metadata(extra, what)
-    ours = (ID_KEY, HASH_KEY, TENANT_KEY, numbers.EXACT_KEY)
+    ours = (ID_KEY, HASH_KEY, AROUND_KEY, TENANT_KEY, numbers.EXACT_KEY)
     reserved = [key for key in checked if key in ours or not key.startswith("_")]
     if reserved:
         raise InvalidInput(
@@ -233,12 +239,32 @@ def to_payload(record: NewRecord, layout: Layout, settings: Mapping[str, Any]) -
     payload, exact = numbers.surviving({**record.extra, layout.metadata_key: record.metadata})
     return {
         **payload,
+        **_around(record),
         layout.content_key: record.text,
         ID_KEY: record.id,
         HASH_KEY: record.fingerprint(settings),
         **({} if layout.tenant is None else {TENANT_KEY: layout.tenant}),
         **({numbers.EXACT_KEY: exact} if exact else {}),
     }
+
+
+def _around(record: NewRecord) -> dict[str, list[str]]:
+    at = record.encoded_as.find(record.text)
+    if at < 0 or record.encoded_as == record.text:
+        return {}
+    return {AROUND_KEY: [record.encoded_as[:at], record.encoded_as[at + len(record.text) :]]}
+
+
+def around(payload: Mapping[str, Any]) -> tuple[str, str]:
+    """Return what was encoded before and behind a record's text."""
+    before, behind = payload.get(AROUND_KEY) or ("", "")
+    return before, behind
+
+
+def encoded_text(record: Record) -> str:
+    """Return what a record's vectors were made of, as far as its payload tells."""
+    before, behind = around(record.payload)
+    return f"{before}{record.text}{behind}"
 
 
 def to_point(

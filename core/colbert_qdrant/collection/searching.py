@@ -5,24 +5,23 @@ No I/O: `search` and its kin are operations as those of `operations.py`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 
 from qdrant_client import models
 
-from colbert_qdrant.checks import check_text
-from colbert_qdrant.collection import points
+from colbert_qdrant.collection import citing, points
 from colbert_qdrant.collection.diversity import diversified
 from colbert_qdrant.collection.operations import (
     Call,
     Compute,
-    EncodeQueries,
     Operation,
     Query,
     RecordId,
     check_filter,
     check_ids,
+    encoded,
     has_id,
     with_vectors_of,
 )
@@ -47,6 +46,7 @@ class SearchKeywords(TypedDict, total=False):
     candidates: int
     fusion: Fusion
     exhaustive: bool
+    passages: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +79,9 @@ class SearchOptions:
         How several first stages' orders become one.
     exhaustive
         MaxSim over all documents, past the first stages.
+    passages
+        How many of each hit's best passages to return with it; see `MultivectorCollection.passages`. The hits' vectors
+        are fetched for it.
     """
 
     limit: int = 10
@@ -93,6 +96,7 @@ class SearchOptions:
     candidates: int = CANDIDATES
     fusion: Fusion = "rrf"
     exhaustive: bool = False
+    passages: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what Qdrant would answer with an error, or worse, not."""
@@ -102,6 +106,8 @@ class SearchOptions:
             raise InvalidInput(f"offset={self.offset}: give 0 or more")
         if self.candidates < 1:
             raise InvalidInput(f"candidates={self.candidates}: give at least 1")
+        if self.passages < 0:
+            raise InvalidInput(f"passages={self.passages}: give 0 or more")
         check_relevance(self.min_relevance)
         if self.fusion not in ("rrf", "dbsf"):
             raise InvalidInput(f"fusion={self.fusion!r}: use 'rrf' or 'dbsf'")
@@ -118,16 +124,16 @@ def search_batch(layout: Layout, queries: Sequence[Query], options: SearchOption
     """Answer several queries: encoded together, asked in one request."""
     if not queries:
         return []
-    encoded = yield from _encoded(layout, queries)
-    requests = yield from _requests(layout, queries, encoded, _asked_of_qdrant(options))
+    vectors = yield from encoded(layout, queries)
+    requests = yield from _requests(layout, queries, vectors, _asked_of_qdrant(options))
     responses = yield from _responses(layout, requests, options)
-    found = [
-        _hits(response, layout, len(vectors), options) for response, vectors in zip(responses, encoded, strict=True)
-    ]
-    if options.mmr is None:
-        return found
-    pairs = list(zip(found, map(len, encoded), strict=True))
-    return (yield Compute(lambda _: [_diverse(hits, vectors, options) for hits, vectors in pairs]))  # type: ignore[no-any-return]
+    found = [_hits(response, layout, len(query), options) for response, query in zip(responses, vectors, strict=True)]
+    if options.mmr is not None:
+        pairs = list(zip(found, map(len, vectors), strict=True))
+        found = yield Compute(lambda _: [_diverse(hits, rows, options) for hits, rows in pairs])
+    if options.passages:
+        found = yield from citing.with_passages(found, vectors, options.passages)
+    return found if options.with_vectors else [[replace(hit, vectors=None) for hit in hits] for hits in found]
 
 
 def score(
@@ -148,7 +154,7 @@ def score(
     stated = {} if texts is None else dict(zip(keys, texts, strict=True))
     if not wanted:
         return {}
-    [vectors] = yield from _encoded(layout, [query])
+    [vectors] = yield from encoded(layout, [query])
     arguments = {
         "collection_name": layout.name,
         "query": vectors,
@@ -174,20 +180,12 @@ def check_relevance(min_relevance: float | None) -> None:
 
 def _asked_of_qdrant(options: SearchOptions) -> SearchOptions:
     """Return what to ask for, where some of it is done here: diversity wants more hits, and their vectors."""
+    if options.passages:
+        options = replace(options, with_vectors=True)
     if options.mmr is None:
         return options
     wanted = options.limit + options.offset
     return replace(options, offset=0, limit=max(wanted, options.mmr.candidates_limit or 0), with_vectors=True)
-
-
-def _encoded(layout: Layout, queries: Sequence[Query]) -> Operation[list[Multivector]]:
-    """Encode those queries that are texts, all in one step; check those that are vectors."""
-    texts = [check_text(query, "query") for query in queries if isinstance(query, str)]
-    fresh: Iterator[Any] = iter((yield EncodeQueries(texts))) if texts else iter(())
-    return [
-        points.check_multivector(next(fresh) if isinstance(query, str) else query, layout.dim, "query")
-        for query in queries
-    ]
 
 
 def _requests(
@@ -272,8 +270,7 @@ def _hits(response: models.QueryResponse, layout: Layout, query_vectors: int, op
 def _diverse(hits: Sequence[Hit], query_vectors: int, options: SearchOptions) -> list[Hit]:
     diversity = 0.5 if options.mmr is None or options.mmr.diversity is None else options.mmr.diversity
     chosen = diversified(hits, query_vectors, k=options.limit + options.offset, lambda_mult=1 - diversity)
-    page = chosen[options.offset :]
-    return page if options.with_vectors else [replace(hit, vectors=None) for hit in page]
+    return chosen[options.offset :]
 
 
 def _rescored(layout: Layout, asked: models.SearchParams | None) -> models.SearchParams | None:

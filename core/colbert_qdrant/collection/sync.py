@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from qdrant_client import models
 
-from colbert_qdrant.collection import administration, ingest, operations, searching, upgrading
+from colbert_qdrant.collection import administration, citing, ingest, operations, searching, upgrading
 from colbert_qdrant.collection.driving import Driver
 from colbert_qdrant.collection.engines import Place, PlaceKeywords, connect
 from colbert_qdrant.collection.indexes import Index
@@ -27,7 +27,9 @@ from colbert_qdrant.collection.storage import Footprint, Storage
 from colbert_qdrant.collection.tenants import check_tenant
 from colbert_qdrant.embedders import as_embedder, embedder_dim, embedder_settings
 from colbert_qdrant.embedding.muvera import Muvera
+from colbert_qdrant.explanation import Explanation
 from colbert_qdrant.microbatch import QueryBatcher
+from colbert_qdrant.passages import Passage
 from colbert_qdrant.types import Embedder
 
 if TYPE_CHECKING:
@@ -337,6 +339,39 @@ class MultivectorCollection(ManagedCollection):
             or with other settings, are left out as well.
         """
         return self._run(searching.score(self.layout, self.settings, query, ids, texts))
+
+    def passages(self, query: Query, ids: Sequence[RecordId], limit: int = 3) -> dict[str, tuple[Passage, ...]]:
+        """Return the parts of records that answer a query best, by their stored vectors: no document is encoded.
+
+        A part is a sentence, a line of code or a row of a table; its place in the text, its own MaxSim and its share of
+        the record's come with it. See `colbert_qdrant.passages`.
+
+        Parameters
+        ----------
+        query
+            A text, or its ``(tokens, dim)`` multivector.
+        ids
+            Of the records; missing ones are left out.
+        limit
+            Passages of each at most, the best first.
+
+        Raises
+        ------
+        InvalidInput
+            The embedder pools, so that a vector stands for several places, or can't say where one stands; or a record's
+            vectors are not those of its text.
+        """
+        return self._run(citing.passages(self.layout, query, ids, limit))
+
+    def explain(self, query: str, record_id: RecordId) -> Explanation:
+        """Say which token of a record answered which of the query, by its stored vectors; see `colbert_qdrant.explain`.
+
+        Raises
+        ------
+        InvalidInput
+            There is no such record, or as for `passages`.
+        """
+        return self._run(citing.explanation(self.layout, query, record_id))
 
     def get(self, ids: Sequence[RecordId], *, with_vectors: bool = False) -> list[Record]:
         """Return records in the order of their ids; missing ones are left out."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from colbert_qdrant._once import once
 from colbert_qdrant.checks import check_text, check_texts
@@ -270,13 +271,31 @@ class ColbertEmbedder:
         InvalidInput
             The embedder pools, so that a row stands for several tokens.
         """
-        if not is_query and (self._pool_factor > 1 or self._max_vectors is not None):
-            raise InvalidInput("pooled vectors stand for several tokens each; use an embedder that does not pool")
+        if not is_query:
+            self._refuse_pooling()
         for text in texts:
             check_text(text)
             [vectors] = self.query_embed(text) if is_query else self.embed(text)
             tokens, spans = self._tokenizer.spans(text, is_query=is_query)
             yield TokenVectors(vectors, tokens, spans)
+
+    def token_spans(self, text: str) -> tuple[list[str], npt.NDArray[np.int64]]:
+        """Say which token of a document each of its vectors stands for; no model is run.
+
+        Returns
+        -------
+        tokens : list of str
+            As the tokenizer spells them, markers included.
+        spans : numpy.ndarray
+            ``(tokens, 2)``: start and end in the text, in characters; ``(0, 0)`` for what the text does not hold.
+
+        Raises
+        ------
+        InvalidInput
+            The embedder pools, so that a vector stands for several tokens.
+        """
+        self._refuse_pooling()
+        return self._tokenizer.spans(check_text(text), is_query=False)
 
     def token_count(
         self,
@@ -405,6 +424,10 @@ class ColbertEmbedder:
                     f"document {position} has {len(document.ids)} tokens, the limit is {limit}: split it, or use "
                     "long_documents='window'"
                 )
+
+    def _refuse_pooling(self) -> None:
+        if self._pool_factor > 1 or self._max_vectors is not None:
+            raise InvalidInput("pooled vectors stand for several tokens each; use an embedder that does not pool")
 
     def _finished(self, vectors: Multivector) -> Multivector:
         if self._pool_factor > 1:

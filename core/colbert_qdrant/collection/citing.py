@@ -1,0 +1,103 @@
+"""The passages of stored records that answer a query, from their stored vectors: no model is run for a document.
+
+No I/O: `passages` is an operation as those of `operations.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from colbert_qdrant.collection import operations, points
+from colbert_qdrant.collection.operations import Compute, Operation, Query, RecordId
+from colbert_qdrant.collection.points import Hit, Record
+from colbert_qdrant.collection.schema import Layout
+from colbert_qdrant.errors import InvalidInput
+from colbert_qdrant.explanation import Explanation, explained
+from colbert_qdrant.passages import EncodedText, Passage, best_passages
+from colbert_qdrant.types import Embedder, Multivector, TokenVectors
+
+
+def passages(
+    layout: Layout, query: Query, ids: Sequence[RecordId], limit: int
+) -> Operation[dict[str, tuple[Passage, ...]]]:
+    """Find the best passages of records; see `MultivectorCollection.passages`."""
+    [vectors] = yield from operations.encoded(layout, [query])
+    records = yield from operations.get(layout, ids, with_vectors=True)
+    found = yield Compute(lambda embedder: [cited(record, vectors, limit, embedder) for record in records])
+    return {record.id: each for record, each in zip(records, found, strict=True)}
+
+
+def explanation(layout: Layout, query: str, record_id: RecordId) -> Operation[Explanation]:
+    """Say which token of a record answered which of the query; see `MultivectorCollection.explain`."""
+    records = yield from operations.get(layout, [record_id], with_vectors=True)
+    if not records:
+        raise InvalidInput(f"there is no record {record_id!r} to explain")
+    [record] = records
+
+    def explain(embedder: Any) -> Explanation:
+        (asked,) = embedder.token_vectors([query], is_query=True)
+        return explained(query, points.encoded_text(record), asked, _located(record, embedder), embedder)
+
+    answer: Explanation = yield Compute(explain)
+    return answer
+
+
+def cited(record: Record, query: Multivector, limit: int, embedder: Embedder) -> tuple[Passage, ...]:
+    """Return a record's best passages, placed in its text as it is stored."""
+    located = _located(record, embedder)
+    before, _ = points.around(record.payload)
+    spans = located.spans - len(before)
+    spans[(spans[:, 0] < 0) | (spans[:, 1] > len(record.text))] = 0  # of what was encoded around the text
+    return tuple(best_passages(query, EncodedText(record.text, located.vectors, spans), limit))
+
+
+def check_citable(embedder: Embedder) -> None:
+    """Refuse an embedder that can't say where in a text a vector stands.
+
+    Raises
+    ------
+    InvalidInput
+        It has no ``token_spans``, or it pools.
+    """
+    if not hasattr(embedder, "token_spans"):
+        raise InvalidInput(
+            f"{type(embedder).__name__} has no token_spans() and so can't say which part of a text a vector stands "
+            "for; use ColbertEmbedder"
+        )
+    embedder.token_spans("")
+
+
+def _located(record: Record, embedder: Any) -> TokenVectors:
+    """Place a record's stored vectors in its text.
+
+    Raises
+    ------
+    InvalidInput
+        There are more or fewer than the text has tokens: it was changed by hand, or encoded with other settings.
+    """
+    check_citable(embedder)
+    tokens, spans = embedder.token_spans(points.encoded_text(record))
+    vectors = record.vectors if record.vectors is not None else ()
+    if len(vectors) != len(spans):
+        if not record.text.strip():  # it has no token, and one vector that answers nothing
+            return TokenVectors(vectors[:0], [], spans[:0])  # type: ignore[arg-type]
+        raise InvalidInput(
+            f"record {record.id!r} has {len(vectors)} vectors and its text {len(spans)} tokens: the vectors were not "
+            "made of this text by this embedder; add the record again"
+        )
+    return TokenVectors(vectors, tokens, spans)  # type: ignore[arg-type]
+
+
+def with_passages(
+    hits: Sequence[Sequence[Hit]], queries: Sequence[Multivector], limit: int
+) -> Operation[list[list[Hit]]]:
+    """Give each hit, fetched with its vectors, its best passages."""
+    pairs = list(zip(hits, queries, strict=True))
+    answer: list[list[Hit]] = yield Compute(
+        lambda embedder: [
+            [replace(hit, passages=cited(hit, query, limit, embedder)) for hit in found] for found, query in pairs
+        ]
+    )
+    return answer
