@@ -94,7 +94,7 @@ class FaultyServer:
             raise Refused(401, "Must provide an API key or an Authorization bearer token")
         if len(body) > BODY_LIMIT:
             raise Refused(400, f"JSON payload ({len(body)} bytes) is larger than allowed (limit: {BODY_LIMIT} bytes)")
-        _, _, name, *rest = (unquote(part) for part in request.path.split("/"))
+        name, *rest = [unquote(part) for part in request.path.split("/")][2:] or [""]
         arguments = json.loads(body) if body else {}
         try:
             with self._turn:
@@ -110,7 +110,7 @@ class FaultyServer:
             case "GET", ["exists"]:
                 return {"exists": qdrant.collection_exists(name)}
             case "GET", []:
-                return qdrant.get_collection(name)
+                return qdrant.get_collection(name) if name else qdrant.get_collections()
             case "DELETE", []:
                 return qdrant.delete_collection(name)
             case "PUT", []:

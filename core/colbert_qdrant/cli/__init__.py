@@ -1,4 +1,4 @@
-"""The command line: index, search, explain, models. Nothing heavy is loaded before a command needs it."""
+"""The command line. Nothing heavy is loaded before a command needs it."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ def main() -> None:
     """Run ``colbert-qdrant`` with the arguments of this process."""
     try:
         from colbert_qdrant.cli.commands import commands
+        from colbert_qdrant.cli.terminal import print_traceback
     except ModuleNotFoundError as error:
-        if error.name not in ("click", "rich"):
+        library = (error.name or "").partition(".")[0]
+        if library not in ("click", "rich"):
             raise
         from colbert_qdrant.errors import MissingExtra
 
-        missing = MissingExtra(f'{error.name} is not installed: pip install "colbert-qdrant[cli]"')
+        missing = MissingExtra(f'{library} is not installed: pip install "colbert-qdrant[cli]"')
         sys.exit(f"Error: the command line can't start, {missing}")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that is not UTF-8 shows "?" for what it lacks
+    sys.excepthook = print_traceback
     try:
         commands(prog_name="colbert-qdrant")
     except SystemExit as done:

@@ -1,0 +1,130 @@
+"""What takes documents away: ``colbert-qdrant delete`` and ``prune``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from colbert_qdrant.cli import filters, sources, terminal
+from colbert_qdrant.cli.indexing import source_of
+from colbert_qdrant.cli.options import as_json, carefully, on_collection
+from colbert_qdrant.cli.reading import Choice, Source, read
+from colbert_qdrant.cli.searching import named
+from colbert_qdrant.cli.target import Target
+from colbert_qdrant.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from colbert_qdrant import MultivectorCollection, Record
+
+SHOWN = 10
+
+sure = click.option("--yes", is_flag=True, help="Don't ask.")
+
+
+@click.command()
+@on_collection
+@click.option("--id", "shown_ids", multiple=True, help="This document: its id, or FILE:LINE.")
+@click.option("--source", "names", multiple=True, metavar="NAME", help="All of this file, folder or source.")
+@click.option("--without-source", is_flag=True, help="All that no `colbert-qdrant index` remembers the file of.")
+@filters.filtered
+@sure
+@as_json
+@carefully
+def delete(
+    *,
+    target: Target,
+    shown_ids: tuple[str, ...],
+    names: tuple[str, ...],
+    without_source: bool,
+    conditions: tuple[str, ...],
+    yes: bool,
+    to_json: bool,
+) -> None:
+    """Delete documents: by id, by source, by filter, or those of a source that pass a filter."""
+    if not (shown_ids or names or without_source or conditions):
+        raise click.UsageError("Say what to delete: --id, --source, --without-source or --filter.")
+    if (shown_ids and (names or without_source or conditions)) or (names and without_source):
+        raise click.UsageError("Give --id alone, or one of --source and --without-source.")
+    with target.to_search() as collection:
+        if shown_ids:
+            doomed = [_existing(collection, shown) for shown in shown_ids]
+        else:
+            doomed = list(_chosen(collection, target, names, conditions, without_source=without_source))
+        remove(collection, doomed, target, yes=yes, to_json=to_json)
+
+
+def _existing(collection: MultivectorCollection, shown: str) -> Record:
+    record = named(collection, shown)
+    if record is None:
+        raise InvalidInput(f"collection {collection.name!r} has no document with the id {shown!r}; nothing was deleted")
+    return record
+
+
+def _chosen(
+    collection: MultivectorCollection,
+    target: Target,
+    names: Sequence[str],
+    conditions: Sequence[str],
+    *,
+    without_source: bool,
+) -> Iterator[Record]:
+    wanted = [Source(Path(name), name.rstrip("/") or name) for name in names]
+    wanted += [Source.of(Path(name), is_shared=target.url is not None) for name in names]
+    for record in collection.scroll(filters.parsed(conditions, collection.layout)):
+        file = record.payload.get(sources.FILE_KEY)
+        if names:
+            if file is not None and any(source.holds(file) for source in wanted):
+                yield record
+        elif file is None or not without_source:
+            yield record
+
+
+@click.command()
+@click.argument("source", type=click.Path(exists=True, path_type=Path))
+@on_collection
+@click.option("--source", "name", metavar="NAME", help="What SOURCE is remembered by, where `index` was told so.")
+@click.option("--encoding", help="Of files that are not UTF-8, as for `index`.")
+@sure
+@as_json
+@carefully
+def prune(*, target: Target, source: Path, name: str | None, encoding: str | None, yes: bool, to_json: bool) -> None:
+    """Delete the documents of SOURCE that are gone from it: of files that were removed, and rows of their files.
+
+    A file that can't be read keeps its documents. SOURCE itself must be there: of a disk that is not, nothing is gone.
+    """
+    given = source_of(target, source, name)
+    with target.to_search() as collection:
+        corpus = read(given, Choice(hidden=True, encoding=encoding))
+        ids = [record_id for found in sources.gone(collection, given, corpus).values() for record_id in found]
+        remove(collection, collection.get(ids), target, yes=yes, to_json=to_json)
+
+
+def remove(
+    collection: MultivectorCollection, doomed: Sequence[Record], target: Target, *, yes: bool, to_json: bool
+) -> None:
+    """Delete records, once somebody has seen what they are and said yes.
+
+    Raises
+    ------
+    InvalidInput
+        Nobody said yes; nothing was deleted.
+    """
+    if doomed and not yes:
+        files = Counter(str(record.payload.get(sources.FILE_KEY, record.id)) for record in doomed)
+        for file, count in sorted(files.items())[:SHOWN]:
+            terminal.complain(f"  {file}  {count:,}")
+        if len(files) > SHOWN:
+            terminal.complain(f"  ... and {len(files) - SHOWN:,} more")
+        if not terminal.ask(f"Delete these {len(doomed):,} documents of {target.described}?"):
+            raise InvalidInput(f"{len(doomed):,} documents would be deleted; --yes does so. Nothing was deleted")
+    collection.delete([record.id for record in doomed])
+    left = collection.count()
+    if to_json:
+        terminal.say_json({"collection": target.name, "deleted": len(doomed), "documents": left})
+    else:
+        terminal.say(f"{len(doomed):,} deleted")
+        terminal.say(f"{left:,} documents in {target.described}", dim=True)

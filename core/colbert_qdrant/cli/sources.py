@@ -1,0 +1,139 @@
+"""What a collection remembers of where its documents came from, so that no source overwrites another's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from colbert_qdrant.cli.reading import Corpus, Document, Failed, Source
+from colbert_qdrant.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from qdrant_client import models
+
+    from colbert_qdrant import MultivectorCollection, Record
+
+SOURCE_KEY = "_source"
+FILE_KEY = "_file"
+
+_PAGE = 256
+_FILES_IN_A_FILTER = 256
+"""More files than that are found by going through all documents: a filter without an index does so each time."""
+
+
+def extras(documents: Sequence[Document], source: Source) -> list[dict[str, Any]]:
+    """Return what is stored beside each document's metadata."""
+    return [{SOURCE_KEY: source.name, FILE_KEY: document.file} for document in documents]
+
+
+def without_taken(collection: MultivectorCollection, corpus: Corpus) -> tuple[list[Document], list[Failed]]:
+    """Set aside the documents that would overwrite one which is not theirs: of another file, or of another program.
+
+    Chunks can't: their ids are made of their file's place. A row brings its own id along.
+    """
+    taken: dict[int, str] = {}
+    naming = [(number, document) for number, document in enumerate(corpus.documents) if document.names_itself]
+    for at in range(0, len(naming), _PAGE):
+        page = [(number, document) for number, document in naming[at : at + _PAGE] if _is_id(document.id)]
+        stored = {record.id: record for record in collection.get([document.id for _, document in page])}
+        for number, document in page:
+            record = stored.get(str(document.id))
+            if record is not None and (reason := _conflict(record, document)) is not None:
+                taken[number] = reason
+    failed = [Failed(corpus.documents[number].where, reason) for number, reason in taken.items()]
+    return [document for number, document in enumerate(corpus.documents) if number not in taken], failed
+
+
+def _is_id(record_id: object) -> bool:
+    from colbert_qdrant.collection import points
+
+    try:
+        points.point_id(record_id)  # type: ignore[arg-type]  # a row may hold anything: `add` says what is wrong
+    except InvalidInput:
+        return False
+    return True
+
+
+def _conflict(record: Record, document: Document) -> str | None:
+    owner = record.payload.get(FILE_KEY)
+    if owner == document.file or (record.text, record.metadata) == (document.text, document.metadata):
+        return None
+    if owner is None:
+        return (
+            f"the id {record.id!r} is another document's, which was stored by other means than this command: give it "
+            f"another id, or `colbert-qdrant delete --id {record.id}` first"
+        )
+    return (
+        f"the id {record.id!r} is that of a document of {owner}: give it another id or, where this is that file's "
+        f"newer form, say --source {owner}"
+    )
+
+
+def leftovers(collection: MultivectorCollection, corpus: Corpus) -> list[str]:
+    """Return the ids of the chunks that files had when they were longer."""
+    now = {document.id for document in corpus.documents}
+    return [record.id for record in of_files(collection, corpus.chunked) if record.id not in now]
+
+
+def gone(collection: MultivectorCollection, source: Source, corpus: Corpus | None = None) -> dict[str, list[str]]:
+    """Return what of a source is there no more: ids of documents by their file.
+
+    Parameters
+    ----------
+    collection
+        It holds the source's documents.
+    source
+        It is there: of a disk that is not, nothing is known to be gone.
+    corpus
+        All that is in the source now. Of a file that was read, the documents that it no longer has are gone as well.
+    """
+    now = {str(document.id) for document in corpus.documents} if corpus else set()
+    whole = corpus.whole if corpus else set()
+    there: dict[str, bool] = {}
+    ids: dict[str, list[str]] = {}
+    for record in of_source(collection, source):
+        file = record.payload[FILE_KEY]
+        if file not in there:
+            there[file] = os.path.lexists(source.path_of(file))
+        if not there[file] or (file in whole and record.id not in now):
+            ids.setdefault(file, []).append(record.id)
+    return ids
+
+
+def of_files(collection: MultivectorCollection, files: Collection[str]) -> Iterator[Record]:
+    """Yield all that is stored of these files."""
+    from qdrant_client import models
+
+    if not files:
+        return
+    few = len(files) <= _FILES_IN_A_FILTER
+    match = models.FieldCondition(key=FILE_KEY, match=models.MatchAny(any=sorted(files)))
+    for record in collection.scroll(models.Filter(must=[match]) if few else remembered()):
+        if record.payload[FILE_KEY] in files:
+            yield record
+
+
+def of_source(collection: MultivectorCollection, source: Source) -> Iterator[Record]:
+    """Yield all that is stored of a source, also what was stored by the name of a folder above or below it."""
+    return (record for record in collection.scroll(remembered()) if source.holds(record.payload[FILE_KEY]))
+
+
+def remembered() -> models.Filter:
+    """Return the filter that documents pass whose file is remembered."""
+    from qdrant_client import models
+
+    return models.Filter(must_not=[_lacking(FILE_KEY)])
+
+
+def of_before() -> models.Filter:
+    """Return the filter that chunks pass which were stored before files were remembered."""
+    from qdrant_client import models
+
+    return models.Filter(must=[_lacking(FILE_KEY)], must_not=[_lacking("metadata.first_line")])
+
+
+def _lacking(key: str) -> models.IsEmptyCondition:
+    from qdrant_client import models
+
+    return models.IsEmptyCondition(is_empty=models.PayloadField(key=key))

@@ -1,0 +1,268 @@
+"""What the command line finds in files: chunks, rows, pages, encodings."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("click")
+from colbert_qdrant.cli.reading import Choice, Corpus, Failed, Source, read
+from colbert_qdrant.cli.reading.chunks import CHUNK, chunks
+
+PAGE = """<!doctype html>
+<html><head><title>The  page</title><style>p { color: red }</style></head>
+<body><script>let x = "<p>no</p>";</script>
+<h1>Back&shy;up &amp; restore</h1>
+<p>First
+line <b>bold</b>.</p>
+<ul><li>one<li>two</ul>
+<pre>def f():
+    return 1
+</pre></body></html>"""
+
+
+def read_file(file: Path, content: str | bytes, **choice: object) -> Corpus:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(content.encode() if isinstance(content, str) else content)
+    return read(Source.of(file), Choice(**choice))  # type: ignore[arg-type]
+
+
+def texts(corpus: Corpus) -> list[str]:
+    assert corpus.failed == []
+    return [document.text for document in corpus.documents]
+
+
+def test_a_text_is_cut_into_whole_paragraphs() -> None:
+    text = "\n".join(["# One", "", "first", "line two", "", "", "x" * 900, "", "y" * 900])
+
+    found = [(chunk.text, chunk.first_line, chunk.last_line) for chunk in chunks(text)]
+
+    assert found == [("# One\n\nfirst\nline two\n\n" + "x" * 900, 1, 7), ("y" * 900, 9, 9)]
+
+
+@pytest.mark.parametrize("text", ["A sentence of words. " * 300, "word " * 1000, "x" * 5000, "一句话。" * 900])
+def test_a_paragraph_that_is_too_long_is_cut_and_nothing_lost(text: str) -> None:
+    found = [chunk.text for chunk in chunks(text)]
+
+    assert all(len(part) <= CHUNK for part in found)
+    assert "".join("".join(found).split()) == "".join(text.split())
+
+
+@pytest.mark.parametrize("sentence", ["A sentence of words. ", "一句话。"])
+def test_long_paragraphs_are_cut_at_sentences(sentence: str) -> None:
+    found = [chunk.text for chunk in chunks(sentence * 300)]
+
+    assert len(found) > 1
+    assert all(part == (sentence * part.count(sentence.strip())).strip() for part in found)
+
+
+def test_a_chunk_knows_its_file_and_lines(tmp_path: Path) -> None:
+    [document] = read_file(tmp_path / "a.md", "\n\ntext").documents
+
+    assert document.metadata == {"path": f"{tmp_path}/a.md", "first_line": 3, "last_line": 3}
+    assert (document.id, document.where) == (f"{tmp_path}/a.md#1", f"{tmp_path}/a.md:3")
+
+
+def test_a_file_alone_is_the_same_as_in_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("text")
+
+    assert read(Source.of(tmp_path / "a.md"), Choice()).documents == read(Source.of(tmp_path), Choice()).documents
+
+
+def test_code_keeps_its_lines(tmp_path: Path) -> None:
+    code = "def f():\n    return 1\n\n\nclass C:\n    pass"
+
+    assert texts(read_file(tmp_path / "a.py", code)) == ["def f():\n    return 1\n\nclass C:\n    pass"]
+
+
+def test_a_page_is_what_a_browser_shows_of_it(tmp_path: Path) -> None:
+    corpus = read_file(tmp_path / "page.html", PAGE)
+
+    assert texts(corpus) == ["Back\xadup & restore\n\nFirst line bold.\n\n- one\n- two\n\ndef f():\n    return 1"]
+    assert corpus.documents[0].metadata == {
+        "title": "The page",
+        "path": f"{tmp_path}/page.html",
+        "first_line": 4,
+        "last_line": 9,
+    }
+
+
+def test_a_page_says_itself_what_its_bytes_are(tmp_path: Path) -> None:
+    page = '<meta charset="windows-1252"><p>na\xefve \x93quoted\x94'.encode("latin-1")
+
+    assert texts(read_file(tmp_path / "page.html", page)) == ["naïve “quoted”"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_a_byte_order_mark_is_understood(tmp_path: Path, encoding: str) -> None:
+    assert texts(read_file(tmp_path / "a.txt", "naïve".encode(encoding))) == ["naïve"]
+
+
+def test_a_text_that_is_not_utf_8_says_the_way_out_and_the_way_out_works(tmp_path: Path) -> None:
+    latin = "naïve".encode("latin-1")
+
+    [failed] = read_file(tmp_path / "a.md", latin).failed
+
+    assert failed == Failed(f"{tmp_path}/a.md", "not UTF-8; --encoding names what it is, such as --encoding cp1252")
+    assert texts(read_file(tmp_path / "a.md", latin, encoding="latin-1")) == ["naïve"]
+    assert texts(read_file(tmp_path / "b.md", "naïve", encoding="latin-1")) == ["naïve"]
+
+
+@pytest.mark.parametrize("encoding", [None, "latin-1"])
+def test_what_is_no_text_is_not_read_as_one(tmp_path: Path, encoding: str | None) -> None:
+    [failed] = read_file(tmp_path / "a.txt", b"\x7fELF\x00\xff" * 9, encoding=encoding).failed
+
+    assert failed.reason == "not text"
+
+
+def test_packed_files_are_unpacked(tmp_path: Path) -> None:
+    assert texts(read_file(tmp_path / "a.md.gz", gzip.compress(b"packed"))) == ["packed"]
+    assert texts(read_file(tmp_path / "a.jsonl.gz", gzip.compress(b'{"text": "row"}'))) == ["row"]
+
+
+def test_a_file_that_unpacks_beyond_all_measure_is_not(tmp_path: Path) -> None:
+    bomb = gzip.compress(b"\n" * (65 * 2**20))
+
+    with pytest.raises(ValueError, match="unpacks to more than 200 times its size"):
+        read_file(tmp_path / "a.txt.gz", bomb)
+
+
+def test_a_packed_file_that_was_cut_is_a_failure(tmp_path: Path) -> None:
+    (tmp_path / "a.md.gz").write_bytes(gzip.compress(b"packed " * 99)[:-9])
+
+    [failed] = read(Source.of(tmp_path), Choice()).failed
+
+    assert failed.reason.startswith("not a whole gzip file")
+
+
+def test_rows_of_json(tmp_path: Path) -> None:
+    rows = '[{"_id": "a", "text": "one"}, {"title": "T", "text": "two", "year": 1}, {"title": "no text"}]'
+
+    corpus = read_file(tmp_path / "rows.json", rows)
+
+    assert [(it.id, it.text, it.metadata) for it in corpus.documents[:1]] == [("a", "one", {})]
+    assert [(it.text, it.metadata) for it in corpus.documents[1:]] == [("T\n\ntwo", {"title": "T", "year": 1})]
+    assert corpus.failed == [Failed(f"{tmp_path}/rows.json[2]", 'no "text", or one that is not a string')]
+
+
+def test_json_without_texts_is_text(tmp_path: Path) -> None:
+    assert texts(read_file(tmp_path / "package.json", '{"name": "x"}')) == ['{"name": "x"}']
+
+
+def test_nested_metadata_is_the_metadata(tmp_path: Path) -> None:
+    [row] = read_file(tmp_path / "a.jsonl", '{"text": "t", "metadata": {"year": 1999}, "lang": "en"}').documents
+
+    assert row.metadata == {"year": 1999, "lang": "en"}
+
+
+def test_a_row_without_an_id_has_one_of_its_file_and_its_words(tmp_path: Path) -> None:
+    one = read_file(tmp_path / "a.jsonl", '{"text": "t"}\n{"text": "t"}').documents
+    other = read_file(tmp_path / "b.jsonl", '\n{"text": "new"}\n{"text": "t"}').documents
+
+    assert len(one) == 1
+    assert one[0].id == str(other[1].id).replace("b.jsonl", "a.jsonl")
+
+
+@pytest.mark.parametrize("between", [",", ";", "\t", "|"])
+def test_a_table_with_a_column_of_texts(tmp_path: Path, between: str) -> None:
+    table = [["id", "text", "year", "code"], ["7", '"a ""quoted""\nline"', "1999", "007"], ["8", "", "", ""]]
+
+    corpus = read_file(tmp_path / "a.csv", "\n".join(between.join(row) for row in table))
+
+    assert [(it.id, it.text, it.metadata) for it in corpus.documents] == [
+        ("7", 'a "quoted"\nline', {"year": 1999, "code": "007"})
+    ]
+    assert corpus.failed == [Failed(f"{tmp_path}/a.csv:4", '"text" is empty')]
+
+
+def test_a_table_without_one_is_read_row_by_row(tmp_path: Path) -> None:
+    corpus = read_file(tmp_path / "a.tsv", "city\tcountry\nOslo\tNorway\nA\tB\tC\n")
+
+    assert [(it.text, it.metadata) for it in corpus.documents] == [
+        ("city: Oslo\ncountry: Norway", {"city": "Oslo", "country": "Norway"})
+    ]
+    assert corpus.failed == [Failed(f"{tmp_path}/a.tsv:3", "has 3 fields, the header 2")]
+
+
+@pytest.mark.parametrize(
+    "line", ["{" * 10, '{"text": ' + "[" * 200_000, "[1]", "\udcff", '{"text": "x", "n": ' + "9" * 9000 + "}"]
+)
+def test_a_line_that_is_no_row_leaves_the_others(tmp_path: Path, line: str) -> None:
+    content = line.encode("utf-8", "surrogateescape") + b'\n{"text": "good"}'
+
+    corpus = read_file(tmp_path / "a.jsonl", content)
+
+    assert [document.text for document in corpus.documents] == ["good"]
+    assert [failed.where for failed in corpus.failed] == [f"{tmp_path}/a.jsonl:1"]
+
+
+def test_the_pages_of_a_pdf(tmp_path: Path) -> None:
+    corpus = read_file(tmp_path / "a.pdf", pdf("A text of its own", "Page two"))
+
+    assert texts(corpus) == ["A text of its own", "Page two"]
+    assert [it.metadata for it in corpus.documents] == [
+        {"path": f"{tmp_path}/a.pdf", "page": 1},
+        {"path": f"{tmp_path}/a.pdf", "page": 2},
+    ]
+    assert corpus.documents[1].where == f"{tmp_path}/a.pdf#page=2"
+
+
+@pytest.mark.parametrize("content", [b"", b"%PDF-1.4\nno more", b"\x00\xff" * 99])
+def test_a_damaged_pdf_is_a_failure(tmp_path: Path, content: bytes) -> None:
+    pytest.importorskip("pypdf")
+
+    [failed] = read_file(tmp_path / "a.pdf", content).failed
+
+    assert failed.reason.startswith("not a PDF that can be read: ")
+
+
+def test_a_pdf_of_pictures_is_a_failure(tmp_path: Path) -> None:
+    assert read_file(tmp_path / "a.pdf", pdf("")).failed == [
+        Failed(f"{tmp_path}/a.pdf", "holds no text; pages that are pictures need OCR first")
+    ]
+
+
+def test_without_pypdf_a_pdf_in_a_folder_is_skipped_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "pypdf", None)
+    (tmp_path / "a.pdf").write_bytes(b"%PDF")
+    (tmp_path / "a.md").write_text("text")
+
+    corpus = read(Source.of(tmp_path), Choice())
+
+    assert dict(corpus.skipped) == {'.pdf (reading PDF takes pypdf: pip install "colbert-qdrant[pdf]")': 1}
+
+
+def test_a_file_that_is_named_is_what_it_looks_like(tmp_path: Path) -> None:
+    assert texts(read_file(tmp_path / "notes.xyz", "text")) == ["text"]
+    assert texts(read_file(tmp_path / "rows", json.dumps({"text": "row"}))) == ["row"]
+    assert texts(read_file(tmp_path / "page", PAGE))[0].startswith("Back")
+
+
+def pdf(*pages: str) -> bytes:
+    """Write a PDF whose pages say this, in a font that every reader has."""
+    pypdf = pytest.importorskip("pypdf")
+    import io
+
+    from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
+
+    writer = pypdf.PdfWriter()
+    for said in pages:
+        page = writer.add_blank_page(300, 300)
+        font = DictionaryObject(
+            {
+                NameObject("/Type"): NameObject("/Font"),
+                NameObject("/Subtype"): NameObject("/Type1"),
+                NameObject("/BaseFont"): NameObject("/Helvetica"),
+            }
+        )
+        fonts = DictionaryObject({NameObject("/F1"): writer._add_object(font)})
+        page[NameObject("/Resources")] = DictionaryObject({NameObject("/Font"): fonts})
+        content = DecodedStreamObject()
+        content.set_data(f"BT /F1 12 Tf 20 200 Td ({said}) Tj ET".encode())
+        page[NameObject("/Contents")] = writer._add_object(content)
+    made = io.BytesIO()
+    writer.write(made)
+    return made.getvalue()

@@ -1,0 +1,277 @@
+"""Sources of the command line: no folder's or file's documents are taken for another's."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from colbert_qdrant import MultivectorCollection
+from colbert_qdrant.errors import InvalidInput
+
+pytest.importorskip("qdrant_edge")
+CliRunner = pytest.importorskip("click.testing").CliRunner
+from colbert_qdrant.cli import target as targets  # noqa: E402  # it needs click
+from colbert_qdrant.cli.reading import Source  # noqa: E402
+
+Shell = Callable[..., Any]
+Stored = Callable[[], dict[str, str]]
+
+
+@pytest.fixture
+def shell(tmp_path: Path, words: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shell]:
+    """Run commands on the folder "store", in the test's folder, with an embedder that takes no time."""
+    from colbert_qdrant.cli.commands import commands
+
+    def open_store(target: targets.Target, *_: object, **__: object) -> MultivectorCollection:
+        return MultivectorCollection(target.name, words, path=target.path, url=target.url)
+
+    monkeypatch.setattr(targets.Target, "to_fill", open_store)
+    monkeypatch.setattr(targets.Target, "to_search", open_store)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object, **options: Any) -> Any:
+        return CliRunner().invoke(commands, [*map(str, arguments), "--path", "store"], **options)
+
+    return run
+
+
+@pytest.fixture
+def stored(words: Any) -> Stored:
+    """Return what the store holds: texts by their ids."""
+
+    def look() -> dict[str, str]:
+        with MultivectorCollection("documents", words, path="store") as collection:
+            return {record.id: record.text for record in collection.scroll()}
+
+    return look
+
+
+def write(file: str, text: str | list[dict[str, Any]]) -> None:
+    Path(file).parent.mkdir(parents=True, exist_ok=True)
+    Path(file).write_text(text if isinstance(text, str) else "\n".join(map(json.dumps, text)))
+
+
+def test_two_folders_of_one_name_stand_side_by_side(shell: Shell, tmp_path: Path, stored: Stored) -> None:
+    write("p1/docs/README.md", "one")
+    write("p2/docs/README.md", "two")
+
+    shell("index", "p1/docs")
+    second = shell("index", "p2/docs")
+
+    assert second.stdout.startswith("1 added\n2 documents")
+    assert stored() == {f"{tmp_path}/p1/docs/README.md#1": "one", f"{tmp_path}/p2/docs/README.md#1": "two"}
+
+
+def test_a_folder_and_the_one_above_it_are_the_same_files(shell: Shell, stored: Stored) -> None:
+    write("p1/docs/README.md", "one")
+
+    shell("index", "p1/docs")
+    shell("index", "p1/docs/README.md")
+    shell("index", "p1")
+
+    assert list(stored().values()) == ["one"]
+
+
+def test_a_source_with_a_name_may_move(shell: Shell, stored: Stored) -> None:
+    write("old/sub/a.md", "text")
+    shell("index", "old", "--source", "handbook")
+    Path("old").rename("new")
+
+    again = shell("index", "new", "--source", "handbook")
+
+    assert again.stdout.startswith("1 unchanged\n")
+    assert list(stored()) == ["handbook:sub/a.md#1"]
+
+
+def test_a_folder_that_moved_may_be_said_to_be_the_old_one(shell: Shell, tmp_path: Path) -> None:
+    write("old/a.md", "text")
+    shell("index", "old")
+    Path("old").rename("new")
+
+    again = shell("index", "new", "--source", tmp_path / "old")
+
+    assert again.stdout.startswith("1 unchanged\n")
+
+
+@pytest.mark.parametrize("name", ["", " ", "a:b", "\x1b]0;x", "\udcff"])
+def test_a_name_that_could_be_taken_for_another_place_is_refused(name: str) -> None:
+    with pytest.raises(InvalidInput):
+        Source.of(Path("docs"), name)
+
+
+def test_where_others_can_fill_the_collection_the_machine_is_part_of_the_place(tmp_path: Path) -> None:
+    source = Source.of(tmp_path, is_shared=True)
+
+    assert source.file(tmp_path / "a.md").place == f"{platform.node()}:{tmp_path}/a.md"
+    assert source.file(tmp_path / "a.md").shown == f"{tmp_path}/a.md"
+    assert source.path_of(source.file(tmp_path / "b" / "a.md").place) == tmp_path / "b" / "a.md"
+
+
+def test_rows_of_another_file_are_not_overwritten(shell: Shell, tmp_path: Path, stored: Stored) -> None:
+    write("a.jsonl", [{"_id": "1", "text": "from a"}])
+    write("b.jsonl", [{"_id": "1", "text": "from b"}, {"_id": "2", "text": "good"}])
+    shell("index", "a.jsonl")
+
+    second = shell("index", "b.jsonl")
+
+    assert second.exit_code == 1
+    assert second.stderr == (
+        f"Failed: b.jsonl:1: the id '1' is that of a document of {tmp_path}/a.jsonl: give it another id or, where this "
+        f"is that file's newer form, say --source {tmp_path}/a.jsonl\n"
+    )
+    assert stored() == {"1": "from a", "2": "good"}
+    assert shell("index", "b.jsonl", "--source", tmp_path / "a.jsonl").exit_code == 0
+    assert stored() == {"1": "from b", "2": "good"}
+
+
+def test_a_document_that_another_program_stored_is_not_overwritten(shell: Shell, words: Any, stored: Stored) -> None:
+    with MultivectorCollection("documents", words, path="store") as collection:
+        collection.add(["by hand", "the same"], ids=["1", "2"])
+    write("a.jsonl", [{"_id": "1", "text": "from a"}, {"_id": "2", "text": "the same"}])
+
+    result = shell("index", "a.jsonl")
+
+    assert "the id '1' is another document's, which was stored by other means" in result.stderr
+    assert stored() == {"1": "by hand", "2": "the same"}
+
+
+def test_equal_rows_of_two_files_are_two_documents(shell: Shell, stored: Stored) -> None:
+    write("a.jsonl", [{"text": "same"}])
+    write("b.jsonl", [{"text": "same"}])
+    shell("index", "a.jsonl")
+    shell("index", "b.jsonl")
+
+    shell("delete", "--source", "b.jsonl", "--yes")
+
+    assert list(stored().values()) == ["same"]
+
+
+def test_a_file_that_became_shorter_leaves_nothing_behind_even_after_a_gap(
+    shell: Shell, words: Any, stored: Stored
+) -> None:
+    paragraphs = [f"Paragraph {number}. " + "words " * 150 for number in range(5)]
+    write("notes/long.md", "\n\n".join(paragraphs))
+    shell("index", "notes")
+    place = next(iter(stored())).rpartition("#")[0]
+    with MultivectorCollection("documents", words, path="store") as collection:
+        collection.delete([f"{place}#3"])  # as after a run that was killed while it removed
+    write("notes/long.md", paragraphs[0])
+
+    assert shell("index", "notes").stdout.startswith("1 unchanged, 3 removed\n1 documents")
+
+
+def test_leftovers_of_another_source_stay(shell: Shell, stored: Stored) -> None:
+    write("a/long.md", "\n\n".join("words " * 150 for _ in range(3)))
+    write("b/long.md", "short")
+    shell("index", "a")
+
+    shell("index", "b")
+
+    assert len(stored()) == 4
+
+
+def test_files_that_are_gone_are_said_and_pruned_when_asked(shell: Shell, stored: Stored) -> None:
+    write("docs/a.md", "stays")
+    write("docs/b.md", "goes")
+    shell("index", "docs")
+    Path("docs/b.md").unlink()
+
+    again = shell("index", "docs")
+    asked = shell("prune", "docs")
+    pruned = shell("prune", "docs", "--yes")
+
+    assert "1 files that were indexed are gone; `colbert-qdrant prune docs --path store` removes" in again.stderr
+    assert asked.exit_code == 1
+    assert "Nothing was deleted" in asked.stderr
+    assert pruned.stdout.startswith("1 deleted\n1 documents")
+    assert list(stored().values()) == ["stays"]
+
+
+def test_rows_that_are_gone_from_their_file_are_pruned_and_what_cannot_be_read_stays(
+    shell: Shell, stored: Stored
+) -> None:
+    write("docs/a.jsonl", [{"_id": "1", "text": "stays"}, {"_id": "2", "text": "goes"}])
+    write("docs/b.jsonl", [{"_id": "3", "text": "unsure"}])
+    shell("index", "docs")
+    write("docs/a.jsonl", [{"_id": "1", "text": "stays"}])
+    write("docs/b.jsonl", "{broken")
+
+    shell("index", "docs")
+    assert len(stored()) == 3
+    shell("prune", "docs", "--yes")
+
+    assert stored() == {"1": "stays", "3": "unsure"}
+
+
+def test_what_is_ignored_by_now_is_not_pruned(shell: Shell) -> None:
+    write("docs/a.md", "text")
+    shell("index", "docs")
+    write("docs/.gitignore", "*.md")
+
+    assert shell("prune", "docs", "--yes").stdout.startswith("0 deleted\n")
+
+
+def test_a_source_that_is_not_there_is_not_pruned(shell: Shell, stored: Stored) -> None:
+    write("disk/a.md", "text")
+    shell("index", "disk")
+    Path("disk").rename("elsewhere")
+
+    assert shell("prune", "disk", "--yes").exit_code == 2
+    assert len(stored()) == 1
+
+
+def test_a_store_written_before_is_read_and_said_so(shell: Shell, words: Any) -> None:
+    with MultivectorCollection("documents", words, path="store") as collection:
+        collection.add(["old"], [{"path": "docs/a.md", "first_line": 1, "last_line": 1}], ["docs/a.md#1"])
+    write("docs/a.md", "new")
+
+    result = shell("index", "docs")
+
+    assert result.stdout.startswith("1 added\n2 documents")
+    assert "1 chunks were stored by a version that did not remember where from" in result.stderr
+    assert shell("delete", "--without-source", "--yes").stdout.startswith("1 deleted\n1 documents")
+    assert "version that did not remember" not in shell("index", "docs").stderr
+
+
+def test_standard_input_needs_a_name_and_has_a_format(shell: Shell, stored: Stored) -> None:
+    rows = json.dumps({"_id": "7", "text": "a row"})
+
+    unnamed = shell("index", "-", input=rows)
+    shell("index", "-", "--source", "feed", input=rows)
+    shell("index", "-", "--source", "notes", input="some words")
+    shell("index", "-", "--source", "page.html", input="<p>a page")
+
+    assert unnamed.exit_code == 2
+    assert stored() == {"7": "a row", "notes#1": "some words", "page.html#1": "a page"}
+
+
+def test_a_row_that_is_nested_too_deep_leaves_the_others(shell: Shell) -> None:
+    write("a.jsonl", '{"text": "deep", "m": ' + '{"k":' * 500 + "1" + "}" * 500 + '}\n{"text": "good"}')
+
+    result = shell("index", "a.jsonl")
+
+    assert result.stdout.startswith("1 added, 1 failed\n")
+    assert result.stderr.startswith("Failed: a.jsonl:1: ")
+
+
+def test_arguments_in_the_wrong_order_are_seen(shell: Shell) -> None:
+    write("docs/a.md", "text")
+    shell("index", "docs")
+
+    index = CliRunner().invoke(commands(), ["index", "store", "--path", "docs"])
+    search = CliRunner().invoke(commands(), ["search", "store", "--path", "my question"])
+
+    assert "store holds collections, not documents; did you mean `index docs --path store`?" in index.stderr
+    assert "'store' is a folder of collections, not a question; did you mean" in search.stderr
+    assert '`search "my question" --path store`' in search.stderr
+
+
+def commands() -> Any:
+    from colbert_qdrant.cli.commands import commands
+
+    return commands

@@ -1,0 +1,186 @@
+"""Which files of a folder the command line reads, and what it says of the others."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("click")
+from colbert_qdrant.cli.reading import Choice, Corpus, Failed, Source, read, said_of
+from colbert_qdrant.errors import InvalidInput
+
+on_posix = pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names and links as Linux has them")
+
+
+def write(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(f"text of {name}")
+
+
+def read_folder(folder: Path, **choice: object) -> Corpus:
+    return read(Source.of(folder), Choice(**choice))  # type: ignore[arg-type]
+
+
+def found(folder: Path, **choice: object) -> list[str]:
+    documents = read_folder(folder, **choice).documents
+    return [Path(document.metadata["path"]).relative_to(folder).as_posix() for document in documents]
+
+
+def test_a_folder_is_read_below_in_the_order_of_names(tmp_path: Path) -> None:
+    write(tmp_path, "b.md", "a/z.txt", "a/b/c.rst", "a.md")
+
+    assert found(tmp_path) == ["a.md", "b.md", "a/z.txt", "a/b/c.rst"]
+
+
+def test_what_is_skipped_is_counted_with_the_reason(tmp_path: Path) -> None:
+    write(tmp_path, "a.md", "b.png", "c.png", "d", ".hidden.md", ".git/x.txt")
+    (tmp_path / "empty.md").touch()
+
+    corpus = read_folder(tmp_path)
+
+    assert len(corpus.documents) == 1
+    assert said_of(corpus.skipped) == "skipped: 2 hidden, 2 .png, 1 without a suffix, 1 empty"
+
+
+def test_a_gitignore_is_respected_and_the_nearest_one_wins(tmp_path: Path) -> None:
+    write(tmp_path, "a.md", "a.log", "build/x.md", "sub/keep.log", "sub/b.md", "sub/deep/c.log")
+    (tmp_path / ".gitignore").write_text("*.log\n/build/\n\n# a comment\n")
+    (tmp_path / "sub" / ".gitignore").write_text("!keep.log\nb.md\n")
+
+    assert found(tmp_path, encoding=None) == ["a.md"]
+    assert read_folder(tmp_path).skipped["named by a .gitignore"] == 4
+
+
+def test_the_gitignore_of_the_repository_counts_below_it(tmp_path: Path) -> None:
+    write(tmp_path, ".git/HEAD", "docs/a.md", "docs/drafts/b.md", "docs/c.md")
+    (tmp_path / ".gitignore").write_text("drafts/\n")
+    (tmp_path / ".git" / "info").mkdir()
+    (tmp_path / ".git" / "info" / "exclude").write_text("/docs/c.md\n")
+
+    assert found(tmp_path / "docs") == ["a.md"]
+
+
+def test_a_folder_that_is_named_is_read_though_it_is_ignored(tmp_path: Path) -> None:
+    write(tmp_path, ".git/HEAD", "build/a.md")
+    (tmp_path / ".gitignore").write_text("build/\n")
+
+    assert found(tmp_path / "build") == ["a.md"]
+
+
+def test_all_is_read_when_told_so(tmp_path: Path) -> None:
+    write(tmp_path, "a.md", ".b.md", "c.md")
+    (tmp_path / ".gitignore").write_text("c.md\n")
+
+    assert found(tmp_path, hidden=True) == [".b.md", "a.md", "c.md"]
+
+
+def test_files_are_chosen_by_patterns(tmp_path: Path) -> None:
+    write(tmp_path, "a.md", "a.py", "tests/b.md", "docs/c.md")
+
+    assert found(tmp_path, include=("*.md",)) == ["a.md", "docs/c.md", "tests/b.md"]
+    assert found(tmp_path, include=("*.md",), exclude=("tests/",)) == ["a.md", "docs/c.md"]
+    assert found(tmp_path, include=("/docs/**",)) == ["docs/c.md"]
+
+
+def test_a_pattern_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="--exclude '!': not a pattern"):
+        read_folder(tmp_path, exclude=("!",))
+
+
+@on_posix
+def test_links_out_of_the_folder_are_failures_and_those_within_are_read_once(tmp_path: Path) -> None:
+    write(tmp_path, "secret.txt", "docs/a.md", "docs/sub/b.md")
+    (tmp_path / "docs" / "out.txt").symlink_to(tmp_path / "secret.txt")
+    (tmp_path / "docs" / "within.md").symlink_to("a.md")
+    (tmp_path / "docs" / "folder").symlink_to("sub")
+
+    corpus = read_folder(tmp_path / "docs")
+
+    assert [document.text for document in corpus.documents] == ["text of docs/a.md", "text of docs/sub/b.md"]
+    reason = f"a link out of the folder, to {tmp_path}/secret.txt, which is not followed"
+    assert corpus.failed == [Failed(f"{tmp_path}/docs/out.txt", reason)]
+    assert said_of(corpus.skipped) == "skipped: 2 links"
+
+
+@on_posix
+def test_what_the_user_names_may_be_a_link(tmp_path: Path) -> None:
+    write(tmp_path, "docs/a.md")
+    (tmp_path / "link").symlink_to("docs")
+    (tmp_path / "link.md").symlink_to("docs/a.md")
+
+    assert len(read_folder(tmp_path / "link").documents) == 1
+    assert len(read(Source.of(tmp_path / "link.md"), Choice()).documents) == 1
+
+
+@on_posix
+def test_a_name_that_is_not_utf_8_is_a_failure_of_its_own(tmp_path: Path) -> None:
+    write(tmp_path, "a.md")
+    (Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.md"))).write_text("text")
+
+    corpus = read_folder(tmp_path)
+
+    assert len(corpus.documents) == 1
+    assert corpus.failed == [Failed(f"{tmp_path}/\\xff.md", "its name is not UTF-8: rename it")]
+
+
+@on_posix
+def test_what_is_no_file_is_left_alone(tmp_path: Path) -> None:
+    write(tmp_path, "a.md")
+    os.mkfifo(tmp_path / "b.md")
+
+    assert said_of(read_folder(tmp_path).skipped) == "skipped: 1 neither a file nor a folder"
+
+
+@on_posix
+@pytest.mark.skipif(hasattr(os, "getuid") and os.getuid() == 0, reason="root may read all")
+def test_a_folder_that_may_not_be_read_is_a_failure_of_its_own(tmp_path: Path) -> None:
+    write(tmp_path, "a.md", "closed/b.md")
+    (tmp_path / "closed").chmod(0)
+
+    corpus = read_folder(tmp_path)
+
+    (tmp_path / "closed").chmod(0o700)
+    assert len(corpus.documents) == 1
+    assert corpus.failed == [Failed(f"{tmp_path}/closed", "Permission denied")]
+
+
+@on_posix
+def test_a_folder_1500_deep_is_read(tmp_path: Path) -> None:
+    write(tmp_path, "a.md")
+    here = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(1500):
+        os.mkdir("d", dir_fd=here)
+        below = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(os.open("b.md", os.O_CREAT, dir_fd=here))
+    os.close(here)
+
+    corpus = read_folder(tmp_path)
+
+    subprocess.run(["rm", "-r", tmp_path / "d"], check=True)  # pytest's own cleaning recurses
+    assert [document.text for document in corpus.documents] == ["text of a.md"]
+    assert corpus.failed == []
+
+
+@on_posix
+def test_a_folder_deeper_than_paths_may_be_is_a_failure_of_its_own(tmp_path: Path) -> None:
+    write(tmp_path, "a.md")
+    here = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(30):
+        os.mkdir("d" * 200, dir_fd=here)
+        below = os.open("d" * 200, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+
+    corpus = read_folder(tmp_path)
+
+    subprocess.run(["rm", "-r", tmp_path / ("d" * 200)], check=True)
+    assert len(corpus.documents) == 1
+    assert [failed.reason for failed in corpus.failed] == ["File name too long"]
