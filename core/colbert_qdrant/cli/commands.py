@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from colbert_qdrant import __version__
+from colbert_qdrant.cli.agents import mcp
 from colbert_qdrant.cli.indexing import index
 from colbert_qdrant.cli.inventory import info, list_collections, models
 from colbert_qdrant.cli.options import Commands
@@ -25,5 +26,5 @@ def commands() -> None:
     """Index texts with ColBERT on Qdrant, search them, and see why a text was found."""
 
 
-for command in (index, search, explain, list_collections, info, delete, prune, models):
+for command in (index, search, explain, list_collections, info, delete, prune, mcp, models):
     commands.add_command(command)
