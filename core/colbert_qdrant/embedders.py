@@ -89,3 +89,17 @@ def embedder_settings(embedder: Embedder) -> dict[str, Any]:
 def same_model(one: str, other: str) -> bool:
     """Compare names without the owner: a local folder of a hub's model is the same model."""
     return one.rsplit("/", 1)[-1].lower() == other.rsplit("/", 1)[-1].lower()
+
+
+def check_collection_name(name: object) -> None:
+    """Refuse an embedder in the name's place, before the name is taken for a model's.
+
+    Raises
+    ------
+    InvalidInput
+        It is no string.
+    """
+    if not isinstance(name, str):
+        raise InvalidInput(
+            f"the collection's name is a {type(name).__name__}, not a string; the name comes first, then the embedder"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,12 @@ import numpy as np
 import pytest
 from qdrant_client import models
 
-from colbert_qdrant import ColbertEmbedder, LateInteractionTextEmbedding, MultivectorCollection
+from colbert_qdrant import (
+    AsyncMultivectorCollection,
+    ColbertEmbedder,
+    LateInteractionTextEmbedding,
+    MultivectorCollection,
+)
 from colbert_qdrant.errors import (
     ColbertQdrantError,
     CollectionMismatch,
@@ -251,3 +257,28 @@ def test_the_deepest_filter_deletes_and_the_collection_opens_again(
         collection.close()
         collection = make_collection(name=collection.name)
     assert [record.id for record in collection.scroll()] == ["2"]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("all-MiniLM-L6-v2", "'sentence-transformers/all-MiniLM-L6-v2' or 'all-MiniLM-L6-v2-int8'"),
+        ("answerdotai/answerai-colbert-smal-v1", "'answerdotai/answerai-colbert-small-v1'"),
+        ("colbertv2", "'colbert-ir/colbertv2.0'"),
+        ("LateOm", "'lightonai/LateOn' or 'lightonai/mLateOn'"),
+    ],
+)
+def test_a_model_that_is_nearly_known_is_suggested(name: str, meant: str) -> None:
+    with pytest.raises(UnknownModel, match=re.escape(f"did you mean {meant}? Known are ")):
+        ColbertEmbedder.get_embedding_size(name)
+
+
+def test_a_name_like_no_models_is_answered_by_all_of_them() -> None:
+    with pytest.raises(UnknownModel, match="'movies' is neither a folder nor a known model; known are answerdotai/"):
+        ColbertEmbedder("movies")
+
+
+@pytest.mark.parametrize("face", [MultivectorCollection, AsyncMultivectorCollection])
+def test_a_name_and_an_embedder_in_the_wrong_order_are_seen(face: Any, words: Any) -> None:
+    with pytest.raises(InvalidInput, match="name is a WordEmbedder, not a string; the name comes first"):
+        face(words, "movies")

@@ -88,14 +88,11 @@ def info(*, target: Target, to_json: bool) -> None:
         "vectors": storage,
         "size": _size(described["bytes"]),
     }
-    out = terminal.console()
     for what, said in lines.items():
         terminal.say(f"{what:14}{said}")
-    columns: dict[str, Any] = {"source": None, "files": "right", "documents": "right"}
-    found = [
-        [it["source"] or "not remembered", f"{it['files']:,}", f"{it['documents']:,}"] for it in described["sources"]
-    ]
-    terminal.show_table(out, tables.rows(columns, found))
+    for each in described["sources"]:  # a line each, so that a place can be pasted
+        source = each["source"] or "not remembered; `delete --without-source` removes these"
+        terminal.say(f"{'source':14}{source} ({each['files']:,} files, {each['documents']:,} documents)")
 
 
 def _described(name: str, info: qdrant.CollectionInfo, target: Target) -> dict[str, Any]:
@@ -111,7 +108,7 @@ def _described(name: str, info: qdrant.CollectionInfo, target: Target) -> dict[s
         "model": settings.get("model"),
         "stages": sorted(settings.get("stages", {})),
         "dim": stored.size if stored else None,
-        "storage": (stored.datatype or "float32") if stored else None,
+        "storage": (stored.datatype.value if stored.datatype else "float32") if stored else None,
         "bytes": _bytes_below(target.path / name) if target.path else None,
     }
 

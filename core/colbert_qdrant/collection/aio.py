@@ -25,7 +25,7 @@ from colbert_qdrant.collection.stages import Stage, as_stages
 from colbert_qdrant.collection.storage import Storage
 from colbert_qdrant.collection.sync import MultivectorCollection
 from colbert_qdrant.collection.tenants import check_tenant
-from colbert_qdrant.embedders import as_embedder, embedder_dim, embedder_settings
+from colbert_qdrant.embedders import as_embedder, check_collection_name, embedder_dim, embedder_settings
 from colbert_qdrant.embedding.muvera import Muvera
 from colbert_qdrant.explanation import Explanation
 from colbert_qdrant.microbatch import AsyncQueryBatcher, QueryBatcher
@@ -77,6 +77,7 @@ class AsyncMultivectorCollection(AsyncManagedCollection):
         shard_key: str | int | None = None,
         create: bool = True,
     ) -> None:
+        check_collection_name(name)
         self.place = Place(
             client=client,
             url=url,

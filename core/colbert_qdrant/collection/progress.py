@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import Any
@@ -31,11 +32,39 @@ def progress_bar(
 
     total = len(texts) if isinstance(texts, Sized) else None
     disable = None if show is None else not show
-    with tqdm(total=total, unit="text", desc="add", disable=disable, delay=_PATIENCE) as bar:
+    # Without smoothing the rate is that of all the work, and `initial` is left out of it.
+    with (
+        tqdm(total=total, unit="text", desc="add", disable=disable, delay=_PATIENCE, smoothing=0) as bar,
+        _ticking(bar),
+    ):
 
         def advance(report: AddReport) -> None:
-            bar.update(report.stored + len(report.failed) - bar.n)
+            done = report.stored + len(report.failed)
+            bar.initial = max(0, done - report.encoded)  # what was only looked up says nothing of the time left
+            bar.update(done - bar.n)
             if also is not None:
                 also(report)
 
         yield advance
+
+
+@contextmanager
+def _ticking(bar: Any) -> Iterator[None]:
+    """Draw a bar every second, also while the first texts are encoded and there is no report yet."""
+    over = threading.Event()
+
+    def tick() -> None:
+        pause = _PATIENCE
+        while not over.wait(pause):
+            bar.refresh()
+            pause = 1.0
+
+    ticker = threading.Thread(target=tick, daemon=True)
+    if not bar.disable:
+        ticker.start()
+    try:
+        yield
+    finally:
+        over.set()
+        if not bar.disable:
+            ticker.join()

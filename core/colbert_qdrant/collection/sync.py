@@ -25,7 +25,7 @@ from colbert_qdrant.collection.searching import SearchKeywords, SearchOptions
 from colbert_qdrant.collection.stages import Stage, as_stages
 from colbert_qdrant.collection.storage import Footprint, Storage
 from colbert_qdrant.collection.tenants import check_tenant
-from colbert_qdrant.embedders import as_embedder, embedder_dim, embedder_settings
+from colbert_qdrant.embedders import as_embedder, check_collection_name, embedder_dim, embedder_settings
 from colbert_qdrant.embedding.muvera import Muvera
 from colbert_qdrant.explanation import Explanation
 from colbert_qdrant.microbatch import QueryBatcher
@@ -123,6 +123,7 @@ class MultivectorCollection(ManagedCollection):
         shard_key: str | int | None = None,
         create: bool = True,
     ) -> None:
+        check_collection_name(name)
         self.place = Place(
             client=client,
             url=url,

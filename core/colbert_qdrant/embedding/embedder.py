@@ -481,8 +481,7 @@ class ColbertEmbedder:
 def _registered(name: str) -> registry.RegisteredModel:
     row = registry.find(name)
     if row is None:
-        names = ", ".join(known.model for known in registry.registered())
-        raise UnknownModel(f"{name!r} is not a known model; known are {names}")
+        raise UnknownModel(f"{name!r} is not a known model; {registry.said_of_unknown(name)}")
     return row
 
 

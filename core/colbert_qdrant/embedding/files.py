@@ -17,7 +17,7 @@ from typing import Any
 
 from colbert_qdrant.embedding.checkpoint import CONFIG_FILES
 from colbert_qdrant.embedding.projection import PROJECTION_FILES
-from colbert_qdrant.embedding.registry import OFFLINE_MODEL, PackagedModel, RegisteredModel, find, registered
+from colbert_qdrant.embedding.registry import OFFLINE_MODEL, PackagedModel, RegisteredModel, find, said_of_unknown
 from colbert_qdrant.errors import InvalidInput, InvalidModel, MissingExtra, ModelFilesNotFound, UnknownModel
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "config.json")
@@ -102,10 +102,9 @@ def locate(
         raise InvalidInput(f"model_path={str(model_path)!r} is not a folder; give the one that holds {model}")
     if row is None:
         if model_file is None or "/" not in str(model):
-            names = ", ".join(known.model for known in registered())
             raise UnknownModel(
-                f"{str(model)!r} is neither a folder nor a known model ({names}); for another repository of the hub "
-                "name its ONNX file too, with model_file="
+                f"{str(model)!r} is neither a folder nor a known model; {said_of_unknown(str(model))}. For another "
+                "repository of the hub name its ONNX file too, with model_file="
             )
         return str(model), None, from_hub(str(model), model_file, (), options)
     if row.packaged is not None:

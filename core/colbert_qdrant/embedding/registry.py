@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -240,3 +241,14 @@ def add(row: RegisteredModel) -> None:
 def registered() -> list[RegisteredModel]:
     """Return all rows, in the order they were added."""
     return list(_registry.values())
+
+
+def said_of_unknown(name: str) -> str:
+    """Say of a name that is no model's which ones are, those first that may have been meant."""
+    wanted = name.lower().rpartition("/")[2]
+    known = {row.model.lower().rpartition("/")[2]: row.model for row in registered()}
+    near = [short for short in known if wanted in short] if len(wanted) > 3 else []
+    near = near or difflib.get_close_matches(wanted, known, n=3, cutoff=0.7)
+    meant = " or ".join(repr(known[short]) for short in near[:3])
+    names = ", ".join(row.model for row in registered())
+    return f"did you mean {meant}? Known are {names}" if meant else f"known are {names}"
