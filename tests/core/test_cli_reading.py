@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 pytest.importorskip("click")
 from colbert_qdrant.cli.reading import Choice, Corpus, Failed, Source, read
 from colbert_qdrant.cli.reading.chunks import CHUNK, chunks
+from colbert_qdrant.cli.reading.html import text_lines
 
 PAGE = """<!doctype html>
 <html><head><title>The  page</title><style>p { color: red }</style></head>
@@ -94,6 +96,38 @@ def test_a_page_says_itself_what_its_bytes_are(tmp_path: Path) -> None:
     page = '<meta charset="windows-1252"><p>na\xefve \x93quoted\x94'.encode("latin-1")
 
     assert texts(read_file(tmp_path / "page.html", page)) == ["naïve “quoted”"]
+
+
+@pytest.mark.parametrize(
+    ("page", "text"),
+    [
+        ("a < b <3 & c", "a < b <3 & c"),
+        ("<p title='a > b'>x</p>", "x"),
+        ("<p>x<!-- > -- no -->y<!doctype z>", "xy"),
+        ("<p>x<!-- never closed", "x<!-- never closed"),
+        ("<p>x<script>if (a<b) {}", "x"),
+        ("<p>x<svg><text>no</text></svg>y", "xy"),
+        ("<p>x</p", "x</p"),
+        ("<td>a</td><td>b</td>", "a b"),
+        ("<textarea><b></textarea>", "<b>"),
+        ("&#" + "9" * 5000 + ";&lt;", "&#" + "9" * 5000 + ";&lt;"),
+    ],
+)
+def test_a_page_that_is_odd_is_read_as_well_as_it_goes(tmp_path: Path, page: str, text: str) -> None:
+    assert "".join(texts(read_file(tmp_path / "page.html", page))) == text
+
+
+@pytest.mark.parametrize(
+    "part",
+    ["<!", "<![CDATA[", "<a ", "<a b='", "<a '\"", "<a '>", "&#", "<!--", "</", "<script>", "<p>", "<?", "<title>"],
+)
+@pytest.mark.parametrize("end", ["", ">", "'>"])
+def test_a_page_that_is_made_to_take_long_does_not(part: str, end: str) -> None:
+    before = time.process_time()
+
+    text_lines(part * 20_000 + end)
+
+    assert time.process_time() - before < 2
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
