@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from colbert_qdrant import ColbertEmbedder, MultivectorCollection
+from colbert_qdrant.embedding.registry import OFFLINE_MODEL
 
 pytest.importorskip("click")
 pytest.importorskip("qdrant_edge")
@@ -125,9 +126,11 @@ async def test_documents_are_added_and_deleted_where_told_so(notes: MultivectorC
     assert "no document with the id 'none'" in missing
 
 
-async def test_it_speaks_over_standard_input_and_output(offline: ColbertEmbedder, tmp_path: Path) -> None:
-    with MultivectorCollection("documents", offline, path=tmp_path / "store") as collection:
-        collection.add(["A soldier relives the same day.", "Toys are left at a day-care center."], ids=["a", "b"])
+async def test_it_speaks_over_standard_input_and_output(tmp_path: Path) -> None:
+    embedder = ColbertEmbedder(OFFLINE_MODEL, long_documents="window")
+    with MultivectorCollection("documents", embedder, path=tmp_path / "store") as collection:
+        long = "Some words of no matter. " * 100 + "Toys are left at a day-care center."
+        collection.add(["A soldier relives the same day.", long], ids=["a", "b"])
     command = mcp.StdioServerParameters(
         command=sys.executable, args=["-c", MAIN, "mcp", "--path", str(tmp_path / "store")]
     )
@@ -136,5 +139,6 @@ async def test_it_speaks_over_standard_input_and_output(offline: ColbertEmbedder
         [hit] = await answer(client, "search", question="toys", limit=1)
         why = await answer(client, "explain", question="toys", id="b")
 
-    assert hit["id"] == "b"
+    assert (hit["id"], hit["text"]) == ("b", None)
+    assert hit["passages"][0]["text"] == "Toys are left at a day-care center."
     assert why["words"][0]["word"] == "Toys"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,15 @@ def test_files_are_chosen_by_patterns(tmp_path: Path) -> None:
 def test_a_pattern_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="--exclude '!': not a pattern"):
         read_folder(tmp_path, exclude=("!",))
+
+
+def test_a_gitignore_that_is_made_to_take_long_does_not(tmp_path: Path) -> None:
+    write(tmp_path, "a" * 100 + ".md")
+    (tmp_path / ".gitignore").write_text("a*" * 20 + "b\n")
+    before = time.process_time()
+
+    assert len(found(tmp_path)) == 1
+    assert time.process_time() - before < 2
 
 
 @on_posix

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -128,10 +129,12 @@ def explain(
 
 
 def explain_record(collection: MultivectorCollection, question: str, record: Record) -> Explanation:
-    """Take a record's score apart."""
+    """Take a record's score apart, by its stored vectors, or, where those are not one a token, by encoding it."""
     from colbert_qdrant import ColbertEmbedder
     from colbert_qdrant import explain as explained
 
+    with suppress(InvalidInput):
+        return collection.explain(question, record.id)
     assert isinstance(collection.embedder, ColbertEmbedder)  # a `Target` opens collections with no other
     return explained(question, record.text, embedder=collection.embedder)
 

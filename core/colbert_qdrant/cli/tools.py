@@ -15,7 +15,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import ToolAnnotations
 from pydantic import Field
 
-from colbert_qdrant import MultivectorCollection, Record, __version__
+from colbert_qdrant import Hit, MultivectorCollection, Record, __version__
 from colbert_qdrant.cli import filters, sources, tables
 from colbert_qdrant.cli.searching import WORDS_MARKED, explain_record, named
 from colbert_qdrant.errors import ColbertQdrantError, InvalidInput
@@ -26,6 +26,9 @@ ADDED = "added over MCP"
 """The source of documents that no file holds."""
 
 FILES_LISTED = 200
+PASSAGES = 3
+LONGEST_TEXT = 2000
+"""Characters of a document that a hit comes with; twice a chunk's."""
 
 Question = Annotated[str, Field(description="What to look for, in the words that an answer would use.")]
 Id = Annotated[str, Field(description="A document's id, as search returns it; FILE:LINE of a chunk does as well.")]
@@ -98,10 +101,17 @@ class Tools:
         limit: Annotated[int, Field(ge=1, le=50, description="Most hits to return.")] = 5,
         filter: Conditions = [],  # noqa: B006  # never changed; the schema that is read shows it
     ) -> list[dict[str, Any]]:
-        """Find the documents that answer a question best, the best first. Relevance is from 0 to 1."""
+        """Find the documents that answer a question best, the best first, each with the passages that do so.
+
+        Relevance is from 0 to 1, a passage's share of it too. A long document comes without its text: read it.
+        """
         chosen = filters.parsed(filter, self._collection.layout)
-        hits = self._collection.search(_asked(question), limit=limit, filter=chosen)
-        return [{"relevance": round(hit.relevance, 3), **_row(hit)} for hit in hits]
+        asked = _asked(question)
+        try:
+            hits = self._collection.search(asked, limit=limit, filter=chosen, passages=PASSAGES)
+        except InvalidInput:  # vectors that were pooled, or made by other means, don't say where they stand
+            hits = self._collection.search(asked, limit=limit, filter=chosen)
+        return [_hit_row(hit) for hit in hits]
 
     def read(
         self,
@@ -176,6 +186,14 @@ def _asked(question: str) -> str:
     if not question.strip():
         raise InvalidInput("the question is empty; give the words to look for")
     return question
+
+
+def _hit_row(hit: Hit) -> dict[str, Any]:
+    passages = [{"text": passage.text, "share": round(passage.share, 3)} for passage in hit.passages or ()]
+    row = {"relevance": round(hit.relevance, 3), **_row(hit), **({"passages": passages} if passages else {})}
+    if passages and len(hit.text) > LONGEST_TEXT:
+        row["text"] = None
+    return row
 
 
 def _row(record: Record) -> dict[str, Any]:

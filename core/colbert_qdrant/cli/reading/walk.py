@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 IGNORE_FILE = ".gitignore"
 
+_MOST_STARS = 4
+"""In a name of a pattern: with more of them a long name is compared for as long as somebody wants."""
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -145,10 +148,14 @@ def _patterns(lines: Sequence[str], option: str = "") -> GitIgnoreSpec | None:
     good = []
     for line in lines:
         try:
+            if any(part.count("*") > _MOST_STARS for part in line.split("/")):
+                raise ValueError("too many stars")
             GitIgnoreSpec.from_lines([line])
         except ValueError:
             if option:
-                raise InvalidInput(f"{option} {line!r}: not a pattern as in a .gitignore") from None
+                raise InvalidInput(
+                    f"{option} {line!r}: not a pattern as in a .gitignore, of at most {_MOST_STARS} stars a name"
+                ) from None
             continue
         good.append(line)
     return GitIgnoreSpec.from_lines(good)
