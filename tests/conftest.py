@@ -17,6 +17,14 @@ from colbert_qdrant import ColbertEmbedder, MultivectorCollection
 OFFLINE = "all-MiniLM-L6-v2-int8"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what the package remembers between processes out of the user's own cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def offline() -> ColbertEmbedder:
     """The model that needs no hub, loaded once."""

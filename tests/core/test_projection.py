@@ -88,6 +88,11 @@ def test_a_residual_is_the_rows_themselves_where_the_length_stays(tmp_path: Path
         ("activation.GELU", lambda x: x * (1 + math.erf(x / math.sqrt(2))) / 2),
         ("activation.Sigmoid", lambda x: 1 / (1 + math.exp(-x))),
         ("activation.SiLU", lambda x: x / (1 + math.exp(-x))),
+        ("activation.ELU", lambda x: x if x > 0 else math.expm1(x)),
+        ("activation.Hardswish", lambda x: x * min(max(x + 3, 0), 6) / 6),
+        ("activation.LeakyReLU", lambda x: x if x > 0 else x / 100),
+        ("activation.Mish", lambda x: x * math.tanh(math.log1p(math.exp(x)))),
+        ("activation.Softplus", lambda x: math.log1p(math.exp(x))),
     ],
 )
 def test_activations_are_those_of_torch(tmp_path: Path, name: str, exact: Callable[[float], float]) -> None:
@@ -139,7 +144,7 @@ def test_a_broken_list_of_modules_is_named(tmp_path: Path, content: str) -> None
 def test_an_unknown_activation_is_named_with_its_file(tmp_path: Path, activation: str | None) -> None:
     folder = write_dense(tmp_path, 1, {"linear.weight": np.eye(2)}, activation_function=activation)
 
-    with pytest.raises(InvalidModel, match=rf"1_Dense.config.json asks for the activation {activation}"):
+    with pytest.raises(InvalidModel, match=rf"1_Dense.config.json asks for the activation '{activation or ''}'"):
         read_projection(folder)
 
 

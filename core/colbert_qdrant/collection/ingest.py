@@ -245,6 +245,8 @@ def encode(layout: Layout, records: Sequence[NewRecord], embedder: Embedder) -> 
     results: list[dict[str, Any] | InvalidInput] = []
     for record, vectors in zip(records, _given_or_encoded(records, embedder), strict=True):
         try:
+            if isinstance(vectors, InvalidInput):
+                raise vectors
             what = f"text {record.position} (id {record.id!r})"
             # A text without a word: its markers alone would rank it before texts on another subject.
             if record.vectors is None and not record.encoded_as.strip():
@@ -262,10 +264,17 @@ def encode(layout: Layout, records: Sequence[NewRecord], embedder: Embedder) -> 
 
 
 def _given_or_encoded(records: Sequence[NewRecord], embedder: Embedder) -> list[Any]:
-    plain = [record.encoded_as for record in records if record.vectors is None]
-    encoded = [vectors for _, vectors in zip(plain, embedder.embed(plain) if plain else (), strict=True)]
-    fresh = iter(encoded)
+    """Return the vectors of each record, or why the embedder refuses its text."""
+    fresh = iter(_encoded([record.encoded_as for record in records if record.vectors is None], embedder))
     return [next(fresh) if record.vectors is None else record.vectors for record in records]
+
+
+def _encoded(texts: Sequence[str], embedder: Embedder) -> list[Any]:
+    """Encode together; where a text is refused, each by itself: it is not everybody's failure."""
+    try:
+        return [vectors for _, vectors in zip(texts, embedder.embed(texts) if texts else (), strict=True)]
+    except InvalidInput as error:
+        return [error] if len(texts) == 1 else [found for text in texts for found in _encoded([text], embedder)]
 
 
 def patient(call: Call) -> Operation[Any]:

@@ -1,8 +1,12 @@
-"""A folder of our own for what is made once and used again; nobody else can put a file there."""
+"""Folders of our own: nothing is written, and nothing that was written is trusted, in any other."""
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import hashlib
 import os
+import shutil
 import stat
 import sys
 import tempfile
@@ -30,12 +34,25 @@ def own_folder(cache_dir: str | Path | None) -> Path:
         with this process.
     """
     folder = Path(cache_dir).expanduser() if cache_dir is not None else _user_cache()
+    return private(folder / "colbert-qdrant") or _temporary_folder()
+
+
+def private(place: Path) -> Path | None:
+    """Return `place` as a folder that this user alone can write to, made where it is missing.
+
+    Somebody else's folder, one that others may write to, a link, and one whose parent lets others put another in its
+    place are not taken: what lies there could be anybody's.
+
+    Returns
+    -------
+    pathlib.Path or None
+        ``None``: it can't be made, or it is not ours alone.
+    """
     try:
-        folder = folder / "colbert-qdrant"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return folder if _is_ours(folder) else _temporary_folder()
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return place if _is_ours(place) and _keeps_names(place.parent.stat()) else None
     except OSError:
-        return _temporary_folder()
+        return None
 
 
 def write_whole(target: Path, chunks: Iterable[Chunk]) -> None:
@@ -61,6 +78,14 @@ def _is_ours(folder: Path) -> bool:
     return found.st_uid == os.getuid() and not found.st_mode & _OTHERS_MAY_WRITE
 
 
+def _keeps_names(parent: os.stat_result) -> bool:
+    """Tell whether nobody else can rename or remove what is in a folder, but its owner who may be root."""
+    if not hasattr(os, "getuid"):
+        return True
+    is_guarded = not parent.st_mode & _OTHERS_MAY_WRITE or bool(parent.st_mode & stat.S_ISVTX)
+    return is_guarded and parent.st_uid in (0, os.getuid())
+
+
 def _user_cache() -> Path:
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData/Local")
@@ -69,9 +94,44 @@ def _user_cache() -> Path:
 
 @cache
 def _temporary_folder() -> Path:
-    import atexit
-    import shutil
 
-    folder = tempfile.mkdtemp(prefix="colbert-qdrant-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return Path(folder)
+    folder = Path(tempfile.mkdtemp(prefix="colbert-qdrant-"))
+    maker = os.getpid()  # not a child of it, whose end is not this process's
+    atexit.register(lambda: shutil.rmtree(folder, ignore_errors=True) if os.getpid() == maker else None)
+    return folder
+
+
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal: the hub's own name for it, what we remember, or computed.
+
+    A file of 440 MB is read for this once, and not at each start. The hub keeps large files under their SHA-256:
+    https://huggingface.co/docs/huggingface_hub/guides/manage-cache
+    """
+    real = path.resolve()
+    if real.parent.name == "blobs" and real.parent.parent.name.startswith("models--") and _is_sha256(real.name):
+        return real.name
+    found = real.stat()
+    return _remembered(real, found.st_size, found.st_mtime_ns)
+
+
+@cache
+def _remembered(path: Path, size: int, time_ns: int) -> str:
+    folder = private(own_folder(None) / "digests")
+    note = folder and folder / hashlib.sha256(os.fsencode(path)).hexdigest()
+    version = f"{size} {time_ns} "
+    kept = ""
+    if note:
+        with contextlib.suppress(OSError, ValueError):
+            kept = note.read_text(encoding="ascii")
+    if kept.startswith(version) and _is_sha256(kept.removeprefix(version)):
+        return kept.removeprefix(version)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if note:
+        with contextlib.suppress(OSError):  # a full disk costs the next start its time, and nothing else
+            write_whole(note, [f"{version}{digest}".encode("ascii")])
+    return digest
+
+
+def _is_sha256(name: str) -> bool:
+    return len(name) == 64 and set(name) <= set("0123456789abcdef")

@@ -475,6 +475,7 @@ class ColbertEmbedder:
             projection=self._projection,
             hardware=self._hardware,
             wide=wide,
+            normalize=self.spec.normalize,
         )
 
 

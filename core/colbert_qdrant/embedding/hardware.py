@@ -197,5 +197,14 @@ def shrinking_run() -> RunOptions:
     return options
 
 
+def silent_run() -> RunOptions:
+    """Return options of a run that is expected to fail, and is not to say so on stderr."""
+    import onnxruntime
+
+    options = onnxruntime.RunOptions()
+    options.log_severity_level = 4
+    return options
+
+
 def _name(provider: Provider) -> str:
     return provider if isinstance(provider, str) else provider[0]

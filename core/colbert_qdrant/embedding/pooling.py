@@ -11,6 +11,7 @@ The clusters are those of PyLate 1.6 and sentence-transformers 6, which pass the
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,15 @@ _BLOCK = 2048
 
 _MULTIPLY_ADDS = 500_000
 """The largest single product; above it OpenBLAS wakes its threads, which can take ten times as long on busy cores."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPooling:
+    """How a checkpoint pools its documents; the arguments of `pool`."""
+
+    factor: float
+    protected_tokens: int = 1
+    normalize: bool = True
 
 
 def pool(

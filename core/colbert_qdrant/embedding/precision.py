@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from colbert_qdrant.embedding.cache import own_folder, write_whole
+from colbert_qdrant.embedding.cache import digest_of, own_folder, write_whole
 from colbert_qdrant.embedding.encoder import find_output
 from colbert_qdrant.embedding.files import external_data
 from colbert_qdrant.embedding.graph.int8 import WeightType, by_row, products
@@ -99,7 +99,7 @@ def _rewritten(onnx: Path, weights: WeightType, dim: int | None, projection: Pro
                 "float32 file"
             )
         if projection is not None and projection.is_missing_from(output, width):
-            graph = projected(graph, output, [(layer.weight, layer.bias) for layer in projection.layers])
+            graph = projected(graph, output, [(layer.weight, layer.bias) for layer in projection.dense])
         return by_row(graph, weights).inlined()
 
 
@@ -111,15 +111,14 @@ def _digest(onnx: Path, weights: WeightType, projection: Projection | None) -> s
     """Return what tells apart all that an int8 graph is made of."""
     digest = hashlib.sha256(f"{_VERSION} {weights}".encode())
     for path in (onnx, *(onnx.parent / name for name in external_data(onnx))):
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        digest.update(digest_of(path).encode())
     for part in _parts(projection):
         digest.update(part)
     return digest.hexdigest()[:32]
 
 
 def _parts(projection: Projection | None) -> Iterable[bytes]:
-    for layer in projection.layers if projection else ():
+    for layer in projection.dense if projection else ():
         yield str(layer.weight.shape).encode()
         yield layer.weight.tobytes()
         yield layer.bias.tobytes() if layer.bias is not None else b"no bias"

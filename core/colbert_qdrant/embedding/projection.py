@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
-from colbert_qdrant.embedding.checkpoint import BGE_HEAD, read_json, read_modules
+from colbert_qdrant.embedding.checkpoint import BGE_HEAD, works_on_tokens
+from colbert_qdrant.embedding.reader import is_file, read_config, read_modules
 from colbert_qdrant.embedding.weights import Weights, read_weights
 from colbert_qdrant.errors import InvalidModel
 from colbert_qdrant.types import Multivector
@@ -19,6 +21,8 @@ PROJECTION_FILES = ("modules.json", "*_Dense/*", BGE_HEAD)
 
 _HIDDEN_STATES = ("last_hidden_state", "token_embeddings")
 """Names under which exporters (transformers, optimum, sentence-transformers) give a backbone's own output."""
+
+_WIDEST = 2**16
 
 Activation = Callable[[Multivector], Multivector]
 
@@ -53,6 +57,16 @@ class Dense:
         return projected if self.residual is None else projected + rows @ self.residual.T
 
 
+Layer: TypeAlias = Dense | Callable[[Multivector], Multivector]
+
+
+def normalized(rows: Multivector) -> Multivector:
+    """Bring each row to length 1, as torch's ``normalize`` does; a row of zeros stays one."""
+    lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+    unit: Multivector = rows / np.maximum(lengths, 1e-12)[:, None]
+    return unit
+
+
 @dataclass(frozen=True, slots=True)
 class Projection:
     """A checkpoint's layers, in the order they are applied.
@@ -60,25 +74,33 @@ class Projection:
     Parameters
     ----------
     layers
-        At least one.
+        At least one of them is a `Dense`; `normalized` may stand between.
     """
 
-    layers: tuple[Dense, ...]
+    layers: tuple[Layer, ...]
+
+    @property
+    def dense(self) -> list[Dense]:
+        """The linear layers."""
+        return [layer for layer in self.layers if isinstance(layer, Dense)]
 
     @property
     def dim_in(self) -> int:
         """Length of a hidden state."""
-        return int(self.layers[0].weight.shape[1])
+        return int(self.dense[0].weight.shape[1])
 
     @property
     def dim_out(self) -> int:
         """Length of a token vector."""
-        return int(self.layers[-1].weight.shape[0])
+        return int(self.dense[-1].weight.shape[0])
 
     @property
     def is_linear(self) -> bool:
         """Whether it is nothing but products and sums."""
-        return all(layer.activation is _identity and layer.residual is None for layer in self.layers)
+        dense = self.dense
+        return len(dense) == len(self.layers) and all(
+            layer.activation is _identity and layer.residual is None for layer in dense
+        )
 
     def __call__(self, rows: Multivector) -> Multivector:
         """Turn hidden states into token vectors.
@@ -132,43 +154,65 @@ def read_projection(folder: Path) -> Projection | None:
     sentence-transformers and PyLate keep each layer in an ``N_Dense`` folder, listed in ``modules.json``; Stanford's
     ColBERT keeps ``linear.weight`` among the encoder's weights; bge-m3 has ``colbert_linear.pt``.
     """
-    layers = _bge_head(folder) or _dense_modules(folder) or _stanford_linear(folder)
-    for before, after in pairwise(layers):
+    projection = Projection(tuple(_bge_head(folder) or _token_modules(folder) or _stanford_linear(folder)))
+    for before, after in pairwise(projection.dense):
         if before.weight.shape[0] != after.weight.shape[1]:
             raise InvalidModel(
                 f"{folder}: a Dense module gives {before.weight.shape[0]} numbers and the next takes "
                 f"{after.weight.shape[1]}; fetch the model's files again"
             )
-    return Projection(tuple(layers)) if layers else None
+    return projection if projection.dense else None
 
 
-def _dense_modules(folder: Path) -> list[Dense]:
+def _token_modules(folder: Path) -> list[Layer]:
+    """Return what a checkpoint's modules do to the rows of its first, the encoder, up to the last linear layer.
+
+    What comes after it are a length of 1 and which rows are kept: `ColbertSpec` says so.
+    """
     modules = read_modules(folder)
-    if any(kind == "Pooling" for kind, _ in modules):  # what follows it maps the mean of the tokens, not the tokens
+    kinds = [module.kind for module in modules]
+    if "Pooling" in kinds:  # what follows it maps the mean of the tokens, not the tokens
         return []
-    return [_dense_module(path) for kind, path in modules if kind == "Dense"]
+    layers: list[Layer] = []
+    for number, module in enumerate(modules):
+        match module.kind:
+            case "Dense":
+                layers.append(_dense_module(module.folder))
+            case "Normalize":
+                layers += [normalized] if works_on_tokens(module) else []
+            case "Dropout" | "MultiVectorMask" | "HierarchicalTokenPooling":
+                pass
+            case unknown if number > 0:  # the first one is the encoder, under whatever name
+                raise InvalidModel(
+                    f"{folder / 'modules.json'} has the module {unknown[:60]!r}, and what it does to token vectors "
+                    "is not known here: use another checkpoint, or a graph that was exported with it inside, in a "
+                    "folder without modules.json"
+                )
+    while layers and not isinstance(layers[-1], Dense):
+        layers.pop()
+    return layers
 
 
 def _dense_module(folder: Path) -> Dense:
-    config = read_json(folder / "config.json")
-    name = str(config.get("activation_function"))
+    config = read_config(folder / "config.json")
+    name = config.text("activation_function", "")
     package, _, activation = name.rpartition(".")
     if not package.startswith("torch.nn") or activation not in _ACTIVATIONS:
         known = ", ".join(_ACTIVATIONS)
         raise InvalidModel(
-            f"{folder / 'config.json'} asks for the activation {name}; known are those of torch.nn: {known}. "
+            f"{config.place} asks for the activation {name[:80]!r}; known are those of torch.nn: {known}. "
             "Use a graph that was exported with its projection"
         )
-    found = [folder / file for file in ("model.safetensors", "pytorch_model.bin") if (folder / file).is_file()]
+    found = [folder / file for file in ("model.safetensors", "pytorch_model.bin") if is_file(folder / file)]
     if not found:
         raise InvalidModel(f"{folder} has no model.safetensors; fetch the model's files again")
     weights = read_weights(found[0], ["linear.weight", "linear.bias", "residual.weight"])
     try:
         weight = weights["linear.weight"]
-        bias = weights["linear.bias"] if config.get("bias", True) else None
+        bias = weights["linear.bias"] if config.flag("bias", True) else None
         residual = None
-        if config.get("use_residual", False):
-            same = weight.shape[0] == weight.shape[1]
+        if config.flag("use_residual", False):
+            same = len(set(weight.shape)) == 1
             residual = np.eye(len(weight), dtype=np.float32) if same else weights["residual.weight"]
     except KeyError as error:
         raise InvalidModel(f"{found[0]} lacks {error}, which its config.json promises") from error
@@ -177,7 +221,8 @@ def _dense_module(folder: Path) -> Dense:
 
 def _stanford_linear(folder: Path) -> list[Dense]:
     path, config = folder / "model.safetensors", folder / "config.json"
-    if not path.is_file() or not config.is_file() or read_json(config).get("architectures") != ["HF_ColBERT"]:
+    is_stanford = is_file(path) and is_file(config) and "HF_ColBERT" in read_config(config).words("architectures", ())
+    if not is_stanford:
         return []
     weights = read_weights(path, ["linear.weight"])
     return [_checked(Dense(weight, None, _identity), path) for weight in weights.values()]
@@ -185,7 +230,7 @@ def _stanford_linear(folder: Path) -> list[Dense]:
 
 def _bge_head(folder: Path) -> list[Dense]:
     path = folder / BGE_HEAD
-    if not path.is_file():
+    if not is_file(path):
         return []
     weights = read_weights(path, ["weight", "bias"])
     if len(weights) < 2:
@@ -195,7 +240,8 @@ def _bge_head(folder: Path) -> list[Dense]:
 
 def _checked(layer: Dense, path: Path) -> Dense:
     shape = layer.weight.shape
-    fits = len(shape) == 2 and (layer.bias is None or layer.bias.shape == shape[:1])
+    fits = len(shape) == 2 and min(shape) > 0 and max(shape) <= _WIDEST
+    fits = fits and (layer.bias is None or layer.bias.shape == shape[:1])
     if not fits or (layer.residual is not None and layer.residual.shape != shape):
         raise InvalidModel(f"{path}: weight, bias and residual are of shapes that don't fit each other ({shape})")
     return layer
@@ -224,6 +270,23 @@ def _gelu(x: Multivector) -> Multivector:
     return erf
 
 
+def _softplus(x: Multivector) -> Multivector:
+    return np.logaddexp(x, np.float32(0), dtype=x.dtype)
+
+
+def _elu(x: Multivector) -> Multivector:
+    elu: Multivector = np.maximum(x, 0)
+    elu += np.expm1(np.minimum(x, 0))
+    return elu
+
+
+def _hardswish(x: Multivector) -> Multivector:
+    swish: Multivector = np.clip(x + 3, 0, 6)
+    swish *= x
+    swish /= 6
+    return swish
+
+
 _ACTIVATIONS: dict[str, Activation] = {
     "Identity": _identity,
     "Tanh": np.tanh,
@@ -231,5 +294,10 @@ _ACTIVATIONS: dict[str, Activation] = {
     "GELU": _gelu,
     "Sigmoid": _sigmoid,
     "SiLU": lambda x: x * _sigmoid(x),
+    "ELU": _elu,
+    "Hardswish": _hardswish,
+    "LeakyReLU": lambda x: np.maximum(x, x * np.float32(0.01)),
+    "Mish": lambda x: x * np.tanh(_softplus(x)),
+    "Softplus": _softplus,
 }
 """By the name of torch's class, with its default arguments: a config holds no others."""

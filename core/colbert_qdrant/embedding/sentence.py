@@ -12,9 +12,9 @@ import numpy.typing as npt
 from colbert_qdrant._once import once
 from colbert_qdrant.checks import check_texts
 from colbert_qdrant.embedding import files
-from colbert_qdrant.embedding.checkpoint import read_json, read_modules
 from colbert_qdrant.embedding.encoder import Encoder, normalize_rows, windows
 from colbert_qdrant.embedding.hardware import Device, Provider, choose_hardware
+from colbert_qdrant.embedding.reader import read_config_if_there, read_modules
 from colbert_qdrant.embedding.registry import OFFLINE_MODEL
 from colbert_qdrant.embedding.spec import ColbertSpec
 from colbert_qdrant.embedding.tokens import TextTokenizer
@@ -170,10 +170,12 @@ def _check_pooling(folder: Path) -> None:
 
     https://www.sbert.net/docs/package_reference/sentence_transformer/modules.html
     """
-    modules = dict(read_modules(folder))
-    config = modules.get("Pooling", folder) / "config.json"
-    stated = read_json(config) if "Pooling" in modules and config.is_file() else {}
-    if "Dense" in modules or not stated.get("pooling_mode_mean_tokens", True):
+    modules = {module.kind: module for module in read_modules(folder)}
+    pooling = modules.get("Pooling")
+    takes_means = pooling is None or read_config_if_there(pooling.folder / "config.json").flag(
+        "pooling_mode_mean_tokens", True
+    )
+    if "Dense" in modules or not takes_means:
         raise InvalidModel(
             f"{folder} makes a text's vector in another way than by the mean of its tokens' hidden states; use a model "
             "with mean pooling alone, such as all-MiniLM"

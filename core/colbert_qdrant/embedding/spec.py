@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from colbert_qdrant.embedding.checkpoint import PUNCTUATION, read_checkpoint
-from colbert_qdrant.errors import InvalidInput
+from colbert_qdrant.embedding.pooling import TokenPooling
+from colbert_qdrant.errors import InvalidInput, InvalidModel
 
 QueryExpansion = Literal["min", "fixed", "none"]
 Compat = Literal["fastembed", "pylate"]
@@ -38,6 +39,8 @@ class ColbertSpec:
         (ColBERT, PyLate); ``"none"`` does not pad.
     cut_queries
         Cut queries at `query_length` although `query_expansion` does not.
+    longest_query
+        Where queries are cut that are let pass `query_length`; ``None``: at what the encoder can read.
     expansion_token
         The token that pads queries; ``None``: the tokenizer's mask token.
     attend_to_expansion
@@ -57,6 +60,10 @@ class ColbertSpec:
         Lower-case the text and its prompt, or take white space off their ends, before the tokenizer sees it.
     drop_first
         Drop the first row, that of ``[CLS]`` (bge-m3).
+    normalize
+        Bring each row to length 1.
+    pooling
+        How documents are pooled by the checkpoint itself (sentence-transformers 6).
 
     References
     ----------
@@ -69,6 +76,7 @@ class ColbertSpec:
     query_length: int = 32
     query_expansion: QueryExpansion = "none"
     cut_queries: bool = False
+    longest_query: int | None = None
     expansion_token: str | None = None
     attend_to_expansion: bool = False
     document_length: int | None = None
@@ -80,12 +88,15 @@ class ColbertSpec:
     lowercase: bool = False
     strip: bool = False
     drop_first: bool = False
+    normalize: bool = True
+    pooling: TokenPooling | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no checkpoint can mean."""
         if self.query_expansion not in ("min", "fixed", "none"):
             raise InvalidInput(f"query_expansion={self.query_expansion!r}: use 'min', 'fixed' or 'none'")
-        for name, length in (("query_length", self.query_length), ("document_length", self.document_length)):
+        for name in ("query_length", "document_length", "longest_query"):
+            length = getattr(self, name)
             if length is not None and (isinstance(length, bool) or not isinstance(length, int) or length < 4):
                 raise InvalidInput(
                     f"{name}={length!r}: give a whole number of at least 4 tokens ([CLS], marker, a word, [SEP])"
@@ -99,7 +110,7 @@ class ColbertSpec:
     @property
     def query_limit(self) -> int | None:
         """Length at which queries are cut; ``None``: at what the encoder can read."""
-        return self.query_length if self.cut_queries or self.query_expansion == "fixed" else None
+        return self.query_length if self.cut_queries or self.query_expansion == "fixed" else self.longest_query
 
 
 COLBERT: Mapping[str, Any] = {
@@ -146,7 +157,12 @@ def resolve_spec(
     InvalidModel
         A config file that can't be read.
     """
-    found = {**read_checkpoint(folder), **registered}
+    stated = read_checkpoint(folder)
+    try:
+        ColbertSpec(**stated)
+    except InvalidInput as error:
+        raise InvalidModel(f"{folder}: its config files state {error}") from error
+    found = {**stated, **registered}
     found |= _compatible(found, compat)
     asked = dict(explicit)
     if "query_length" in asked and "query_expansion" not in asked:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -11,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from colbert_qdrant.embedding.checkpoint import read_json
+from colbert_qdrant.embedding.reader import read_bytes, read_config_if_there, reason_of
 from colbert_qdrant.embedding.spec import ColbertSpec
-from colbert_qdrant.errors import InvalidModel
+from colbert_qdrant.errors import ColbertQdrantError, InvalidInput, InvalidModel
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -22,6 +23,13 @@ _MASK_TOKENS = ("[MASK]", "<mask>")
 _PAD_TOKENS = ("[PAD]", "<pad>")
 _UNLIMITED = 10**6
 """transformers writes 1e30 for a tokenizer that has no limit."""
+
+_USUAL_LIMIT = 512
+"""Of an encoder whose files don't say how far it reads."""
+
+_LONGEST_QUERY = 8192
+_LONGEST_TOKENIZER = 512 * 2**20
+_LARGEST_VOCABULARY = 2**24
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +79,20 @@ class TextTokenizer:
     def __init__(self, folder: Path, spec: ColbertSpec, *, cut_documents: bool = True) -> None:
         self.spec = spec
         limit = encoder_limit(folder)
-        self.document_limit = min(spec.document_length or limit, limit)
-        self.query_limit = min(spec.query_limit or limit, limit)
-        self._documents = _load(folder)
-        self._queries = _load(folder)
+        self.document_limit = min(spec.document_length or limit or _USUAL_LIMIT, limit or _UNLIMITED)
+        self.query_limit = min(spec.query_limit or limit or _USUAL_LIMIT, limit or _UNLIMITED)
+        if spec.query_padding > (limit or _LONGEST_QUERY):
+            raise InvalidModel(
+                f"{folder}: queries are padded to {spec.query_padding} tokens, and the encoder reads {limit}; give a "
+                "smaller query_length="
+            )
+        path = folder / "tokenizer.json"
+        self._documents, self._queries = _load(path), _load(path)
+        with _refused_by_name(f"{path} can't be used as a tokenizer", InvalidModel):
+            self._set_up(cut_documents=cut_documents)
+
+    def _set_up(self, *, cut_documents: bool) -> None:
+        spec = self.spec
         self.pad_id = self._pad_id()
         self._documents.no_padding()  # batches are padded by the encoder, to their own longest text
         self._queries.no_padding()
@@ -83,6 +101,8 @@ class TextTokenizer:
         self._expansion_id = self._expansion() if spec.query_padding else self.pad_id
         self._documents.no_truncation()
         self._lead, self._tail = self._special_tokens_around()
+        if self._lead + self._tail >= self.document_limit:
+            raise InvalidModel(f"no word fits between the {self._lead + self._tail} special tokens of every text")
         if cut_documents:
             self._documents.enable_truncation(self.document_limit - (self._document_marker is not None))
         self._queries.enable_truncation(self.query_limit - (self._query_marker is not None))
@@ -132,7 +152,8 @@ class TextTokenizer:
     def _encode(self, texts: Sequence[str], *, is_query: bool) -> list[Encoding]:
         tokenizer = self._queries if is_query else self._documents
         prepared = [self._prepared(text, is_query=is_query) for text in texts]
-        return tokenizer.encode_batch_fast(prepared)  # without offsets: a fifth less time
+        with _refused_by_name(f"the tokenizer gave up on one of {len(texts)} texts", InvalidInput):
+            return tokenizer.encode_batch_fast(prepared)  # without offsets: a fifth less time
 
     def _prepared(self, text: str, *, is_query: bool) -> str:
         text = self._prompt(is_query) + text
@@ -155,7 +176,7 @@ class TextTokenizer:
 
     def _document(self, encoding: Encoding) -> TokenizedText:
         ids = _with_marker(encoding.ids, self._document_marker)
-        keep = self._kept_in_documents[ids]
+        keep = _looked_up(self._kept_in_documents, ids)
         keep[:1] &= not self.spec.drop_first
         is_cut = len(ids) == self.document_limit and bool(encoding.overflowing)
         return TokenizedText(ids, len(ids), keep, is_cut)
@@ -167,7 +188,7 @@ class TextTokenizer:
         if missing > 0:
             ids = np.concatenate([ids, np.full(missing, self._expansion_id, dtype=np.int64)])
             attended = len(ids) if self.spec.attend_to_expansion else attended
-        keep = self._kept_in_queries[ids]
+        keep = _looked_up(self._kept_in_queries, ids)
         keep[:1] &= not self.spec.drop_first
         return TokenizedText(ids, attended, keep)
 
@@ -180,11 +201,16 @@ class TextTokenizer:
         return lead + (self._document_marker is not None) + len(prompt), tail
 
     def _all_but(self, skiplist: Sequence[str]) -> npt.NDArray[np.bool_]:
-        """Build the table ``kept[token id]``; a look-up a token is all the masking there is."""
-        kept = np.ones(self._documents.get_vocab_size(with_added_tokens=True), dtype=np.bool_)
+        """Build the table ``kept[token id]``, whose last entry is for all ids beyond it.
+
+        A look-up a token is all the masking there is.
+        """
         # A word that is not in the vocabulary is left out: looked up as [UNK] it would drop every unknown word.
-        ids = [self._skipped(word) for word in skiplist]
-        kept[[token_id for token_id in ids if token_id is not None]] = False
+        skipped = [token_id for token_id in map(self._skipped, skiplist) if token_id is not None]
+        if max(skipped, default=0) > _LARGEST_VOCABULARY:
+            raise InvalidModel(f"a token of the skiplist has the id {max(skipped)}, which no vocabulary reaches")
+        kept = np.ones(max(skipped, default=0) + 2, dtype=np.bool_)
+        kept[skipped] = False
         return kept
 
     def _skipped(self, word: str) -> int | None:
@@ -266,34 +292,52 @@ def cut_into_windows(document: TokenizedText, limit: int, lead: int, tail: int) 
     return parts
 
 
-def encoder_limit(folder: Path) -> int:
-    """Return how many tokens the encoder reads, special tokens included, by the checkpoint's own files."""
-    limits = [512]
-    tokenizer_config = folder / "tokenizer_config.json"
-    if tokenizer_config.is_file():
-        config = read_json(tokenizer_config)
-        stated = [config.get(key) for key in ("model_max_length", "max_length")]
-        limits = [int(n) for n in stated if isinstance(n, int | float) and 0 < n < _UNLIMITED] or limits
-    model_config = folder / "config.json"
-    if model_config.is_file():
-        config = read_json(model_config)
-        positions = config.get("max_position_embeddings")
-        if isinstance(positions, int) and positions > 0:
-            # RoBERTa counts positions from behind its padding id: 514 of them read 512 tokens.
-            padded = str(config.get("model_type", "")).startswith(("roberta", "xlm-roberta", "camembert"))
-            limits.append(positions - (int(config.get("pad_token_id") or 0) + 1 if padded else 0))
-    return min(limits)
+def encoder_limit(folder: Path) -> int | None:
+    """Return how many tokens the encoder reads, special tokens included; ``None``: the checkpoint does not say.
+
+    ``config.json`` knows by how many positions there are. ``tokenizer_config.json`` is asked where it does not: PyLate
+    and sentence-transformers leave there the length of the last call before they saved.
+    """
+    config = read_config_if_there(folder / "config.json")
+    positions = config.count("max_position_embeddings", 0)
+    if positions:
+        # RoBERTa counts positions from behind its padding id: 514 of them read 512 tokens.
+        padded = config.text("model_type", "").startswith(("roberta", "xlm-roberta", "camembert"))
+        limit = positions - (config.count("pad_token_id", 0) + 1 if padded else 0)
+        if limit < 4:
+            raise config.wrong("max_position_embeddings", "at least 4 more than pad_token_id")
+        return limit
+    tokenizer = read_config_if_there(folder / "tokenizer_config.json")
+    stated = [tokenizer.number(name, 0) for name in ("model_max_length", "max_length")]
+    return min((int(n) for n in stated if 4 <= n < _UNLIMITED), default=None)
 
 
-def _load(folder: Path) -> Tokenizer:
+def _load(path: Path) -> Tokenizer:
     from tokenizers import Tokenizer
 
-    path = folder / "tokenizer.json"
+    with _refused_by_name(f"{path} can't be read as a tokenizer", InvalidModel):
+        return Tokenizer.from_buffer(read_bytes(path, _LONGEST_TOKENIZER))
+
+
+@contextlib.contextmanager
+def _refused_by_name(what: str, kind: type[InvalidModel | InvalidInput]) -> Iterator[None]:
+    """Name what the tokenizer's library raises: bare exceptions, and panics, which are no ``Exception``.
+
+    A panic is a backtracking regular expression that was given up, for one. https://pyo3.rs (PanicException)
+    """
     try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises bare Exception
-        raise InvalidModel(f"{path} can't be read as a tokenizer ({error}); fetch the model's files again") from error
-    return tokenizer
+        yield
+    except ColbertQdrantError:
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise kind(f"{what} ({reason_of(error)}); fetch the model's files again, or mend them") from error
+
+
+def _looked_up(kept: npt.NDArray[np.bool_], ids: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    found: npt.NDArray[np.bool_] = kept[np.minimum(ids, len(kept) - 1)]
+    return found
 
 
 def _with_marker(ids: list[int], marker: int | None) -> npt.NDArray[np.int64]:
