@@ -205,7 +205,7 @@ def add_stage(layout: Layout, settings: Mapping[str, Any], stage: Stage) -> Oper
         if offset is None:
             break
     # What it remembers comes last: until then it is the collection it was, and a run that stopped is repeated.
-    metadata = {schema.METADATA_KEY: schema.making(grown, {**settings, **schema.remembered(info)})}
+    metadata = {schema.METADATA_KEY: schema.making(grown, schema.remembered(info) or settings)}
     yield Call("update_collection", {**name, "metadata": metadata})
     return grown
 

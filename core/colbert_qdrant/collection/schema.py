@@ -101,7 +101,8 @@ def creation(layout: Layout, settings: Mapping[str, Any], storage: Storage) -> d
     """
     multivector = models.VectorParams(
         size=layout.dim,
-        distance=models.Distance.COSINE,
+        # Cosine of rows of length 1, as ColBERT's are; a checkpoint that leaves them their lengths weighs with them.
+        distance=models.Distance.COSINE if settings.get("normalize", True) else models.Distance.DOT,
         multivector_config=models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM),
         # Behind a first stage the multivector only rescores, and a graph of it would be built for nothing.
         hnsw_config=models.HnswConfigDiff(m=0) if layout.stages else None,
@@ -223,7 +224,9 @@ def _stage_differences(
     if isinstance(params, models.VectorParams) and getattr(found, "size", None) != params.size:
         return [f"its first stage {stage.name!r} has {getattr(found, 'size', None)} dimensions, not {params.size}"]
     made_with = stored.get(stage.name)
-    if made_with is not None and made_with != stage.settings:
+    ours = stage.settings
+    # What one of them does not state is not compared: one made by an older version may know less.
+    if made_with is not None and any(ours[name] != made_with[name] for name in ours.keys() & made_with.keys()):
         return [f"its first stage {stage.name!r} was made with {made_with}, this is {stage.settings}"]
     return []
 
@@ -257,8 +260,28 @@ def _vector_differences(name: str, by_name: Mapping[str, models.VectorParams], d
     return differences
 
 
+_FILES = {
+    "graph": "its vectors were made by another ONNX file",
+    "projection": "its vectors were made with another projection",
+    "tokenizer": "its documents were cut into tokens by another tokenizer.json",
+    "text": "its documents were encoded with other markers, prompts or skip-listed tokens",
+}
+
+
 def _making_differences(made_with: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
     model, ours = made_with.get("model"), settings.get("model")
-    if model is None or ours is None or same_model(str(model), str(ours)):
+    if model is None or ours is None:
         return []
-    return [f"it was made with the model {model!r}, this is {ours!r}"]
+    if not same_model(str(model), str(ours)):
+        return [f"it was made with the model {model!r}, this is {ours!r}"]
+    if "graph" in settings and "graph" not in made_with:
+        warnings.warn(
+            f"this collection remembers its model by its name alone, {model!r}: whether the files are those it was "
+            "made with can't be checked. If in doubt, add its documents to a new one",
+            stacklevel=2,
+        )
+    return [
+        f"{_FILES[name]} of {model!r} ({str(made_with[name])[:12]}..., not {str(settings[name])[:12]}...)"
+        for name in _FILES.keys() & made_with.keys() & settings.keys()
+        if settings[name] != made_with[name]
+    ]

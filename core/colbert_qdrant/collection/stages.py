@@ -139,8 +139,10 @@ class Dense:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The encoder's name and the length of its vectors."""
-        return {"kind": "dense", "model": self.model or _name_of(self.encoder), "dim": self._size}
+        """The encoder's name, the length of its vectors, and which graph it runs where it says so."""
+        settings = {"kind": "dense", "model": self.model or _name_of(self.encoder), "dim": self._size}
+        graph = getattr(self.encoder, "graph", None)  # a `SentenceEmbedder` knows its model by more than its name
+        return settings | {"graph": graph} if isinstance(graph, str) else settings
 
     def params(self) -> models.VectorParams:
         """Return a vector compared by cosine."""

@@ -10,7 +10,7 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 
@@ -101,23 +101,32 @@ def _temporary_folder() -> Path:
     return folder
 
 
-def digest_of(path: Path) -> str:
+def digest_of(path: Path, part: Callable[[bytes], bytes] | None = None) -> str:
     """Return the SHA-256 of a file in hexadecimal: the hub's own name for it, what we remember, or computed.
 
     A file of 440 MB is read for this once, and not at each start. The hub keeps large files under their SHA-256:
     https://huggingface.co/docs/huggingface_hub/guides/manage-cache
+
+    Parameters
+    ----------
+    path
+        The file.
+    part
+        What of its content counts; ``None``: all.
     """
     real = path.resolve()
-    if real.parent.name == "blobs" and real.parent.parent.name.startswith("models--") and _is_sha256(real.name):
+    is_blob = real.parent.name == "blobs" and real.parent.parent.name.startswith("models--")
+    if part is None and is_blob and _is_sha256(real.name):
         return real.name
     found = real.stat()
-    return _remembered(real, found.st_size, found.st_mtime_ns)
+    return _remembered(real, found.st_size, found.st_mtime_ns, part)
 
 
 @cache
-def _remembered(path: Path, size: int, time_ns: int) -> str:
+def _remembered(path: Path, size: int, time_ns: int, part: Callable[[bytes], bytes] | None) -> str:
     folder = private(own_folder(None) / "digests")
-    note = folder and folder / hashlib.sha256(os.fsencode(path)).hexdigest()
+    about = f"{path} {part.__name__ if part else ''}"
+    note = folder and folder / hashlib.sha256(about.encode("utf-8", "surrogateescape")).hexdigest()
     version = f"{size} {time_ns} "
     kept = ""
     if note:
@@ -126,7 +135,7 @@ def _remembered(path: Path, size: int, time_ns: int) -> str:
     if kept.startswith(version) and _is_sha256(kept.removeprefix(version)):
         return kept.removeprefix(version)
     with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = (hashlib.sha256(part(file.read())) if part else hashlib.file_digest(file, "sha256")).hexdigest()
     if note:
         with contextlib.suppress(OSError):  # a full disk costs the next start its time, and nothing else
             write_whole(note, [f"{version}{digest}".encode("ascii")])

