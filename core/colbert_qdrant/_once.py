@@ -7,6 +7,8 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any, TypeVar
 
+from colbert_qdrant._fork import renewed_after_fork
+
 T = TypeVar("T")
 
 
@@ -18,6 +20,11 @@ class once(cached_property[T]):  # noqa: N801  # read as a decorator
 
     def __init__(self, func: Callable[[Any], T]) -> None:
         super().__init__(func)
+        self._computing = threading.RLock()
+        renewed_after_fork(self)
+
+    def renew_after_fork(self) -> None:
+        """Forget that another thread was computing."""
         self._computing = threading.RLock()
 
     def __get__(self, instance: Any, owner: type[Any] | None = None) -> T:  # type: ignore[override]  # not read from a class

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 
+from colbert_qdrant._fork import renewed_after_fork
 from colbert_qdrant.types import Embedder, Multivector
 
 MOST = 64
@@ -48,6 +49,11 @@ class QueryBatcher:
 
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
+        self.renew_after_fork()
+        renewed_after_fork(self)
+
+    def renew_after_fork(self) -> None:
+        """Begin with nobody waiting."""
         self._waiting: list[_Waiting] = []
         self._queueing = threading.Lock()
         self._running = threading.Lock()

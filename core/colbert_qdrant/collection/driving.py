@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any, TypeVar, assert_never
 
+from colbert_qdrant._fork import renewed_after_fork
 from colbert_qdrant._once import once
 from colbert_qdrant.collection import operations
 from colbert_qdrant.collection.engines import AsyncEngine, Engine
@@ -36,6 +37,11 @@ class Driver:
         self.engine = engine
         self.embedder = embedder
         self.queries = QueryBatcher(embedder)
+        renewed_after_fork(self)
+
+    def renew_after_fork(self) -> None:
+        """Let go of the thread that encodes."""
+        vars(self).pop("_encoding", None)
 
     def _run(self, operation: Operation[T]) -> T:
         """Carry out an operation's steps."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from qdrant_client import models
 
+from colbert_qdrant._fork import renewed_after_fork
 from colbert_qdrant.collection import administration, citing, ingest, operations, searching, upgrading
 from colbert_qdrant.collection.driving import Driver
 from colbert_qdrant.collection.engines import Place, PlaceKeywords, connect
@@ -149,8 +150,8 @@ class MultivectorCollection(ManagedCollection):
             tenant=check_tenant(tenant),
             shard_key=shard_key,
         )
-        self._faces: dict[asyncio.AbstractEventLoop, AsyncMultivectorCollection] = {}
-        self._making_a_face = threading.Lock()
+        self._begin_without_faces()
+        renewed_after_fork(self)
         self.engine = connect(self.place)
         try:
             opening = administration.open_collection(
@@ -160,6 +161,15 @@ class MultivectorCollection(ManagedCollection):
         except BaseException:
             self.close()
             raise
+
+    def renew_after_fork(self) -> None:
+        """Let go of threads and event loops of the parent; see `colbert_qdrant._fork`."""
+        super().renew_after_fork()
+        self._begin_without_faces()
+
+    def _begin_without_faces(self) -> None:
+        self._faces: dict[asyncio.AbstractEventLoop, AsyncMultivectorCollection] = {}
+        self._making_a_face = threading.Lock()
 
     @classmethod
     def upgrade(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import re
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle, islice
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from colbert_qdrant._fork import renewed_after_fork
 from colbert_qdrant.embedding.hardware import Hardware, open_session, shrinking_run, silent_run
 from colbert_qdrant.embedding.projection import Projection
 from colbert_qdrant.embedding.reader import reason_of
@@ -74,9 +77,10 @@ class Encoder:
         wide: bool = False,
         normalize: bool = True,
     ) -> None:
-        intra_op_threads = hardware.threads if wide else 1
-        sessions = [open_session(onnx, providers, intra_op_threads) for providers in hardware.providers_by_device]
+        self._hardware = hardware
+        self._intra_op_threads = hardware.threads if wide else 1
         self._onnx = onnx
+        sessions = self._open()
         self._token_types = _check_inputs(sessions[0], onnx)
         self._vocabulary = _vocabulary(sessions[0])
         self._output, width = find_output(sessions[0], onnx, dim, projection)
@@ -88,11 +92,47 @@ class Encoder:
         self._normalize = normalize
         self._budget = 0 if is_dynamically_quantized(onnx) else hardware.token_budget
         self._shrinks_beyond = None if hardware.is_accelerated else hardware.token_budget
-        workers = len(sessions) if hardware.is_accelerated or wide else hardware.threads
+        self._workers = len(sessions) if hardware.is_accelerated or wide else hardware.threads
+        self._hand_out(sessions)
+        renewed_after_fork(self)
+
+    def _open(self) -> list[InferenceSession]:
+        return [
+            open_session(self._onnx, devices, self._intra_op_threads) for devices in self._hardware.providers_by_device
+        ]
+
+    def _hand_out(self, sessions: Sequence[InferenceSession]) -> None:
         self._sessions: SimpleQueue[InferenceSession] = SimpleQueue()
-        for session in islice(cycle(sessions), workers):
+        for session in islice(cycle(sessions), self._workers):
             self._sessions.put(session)
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="colbert-encoder") if workers > 1 else None
+        several = self._workers > 1
+        self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="colbert-encoder") if several else None
+        self._reopening = threading.Lock()
+        self._must_reopen = False
+
+    def renew_after_fork(self) -> None:
+        """Take threads of one's own, and sessions where the parent's had threads or were at work.
+
+        A session of one thread that was idle is shared with the parent, so that processes hold the weights once.
+        """
+        idle = [self._sessions.get_nowait() for _ in range(self._sessions.qsize())]
+        has_threads = self._intra_op_threads > 1 or self._hardware.is_accelerated
+        can_go_on = len(idle) == self._workers and not has_threads and not self._must_reopen
+        if not can_go_on:
+            for session in idle:
+                _leave_behind(session)
+        self._hand_out(idle if can_go_on else [])
+        self._must_reopen = not can_go_on
+
+    def _session(self) -> InferenceSession:
+        """Take a session: one for each thread, on whichever device is free."""
+        if self._must_reopen:
+            with self._reopening:
+                if self._must_reopen:
+                    for session in islice(cycle(self._open()), self._workers):
+                        self._sessions.put(session)
+                    self._must_reopen = False
+        return self._sessions.get()
 
     def encode(self, texts: Sequence[TokenizedText]) -> list[Multivector]:
         """Encode texts; the result is in their order, each ``(kept tokens, dim)`` float32.
@@ -127,7 +167,7 @@ class Encoder:
         if self._token_types:
             feeds["token_type_ids"] = np.zeros(shape, dtype=np.int64)
         is_large = self._shrinks_beyond is not None and ids.size > self._shrinks_beyond
-        session = self._sessions.get()  # one for each thread, on whichever device is free
+        session = self._session()
         try:
             (hidden,) = session.run([self._output], feeds, shrinking_run() if is_large else None)
         except Exception as error:  # the runtime's exceptions have no base class but Exception
@@ -164,6 +204,11 @@ class Encoder:
         if self._normalize:
             normalize_rows(rows)
         return rows
+
+
+def _leave_behind(session: InferenceSession) -> None:
+    """Keep a session of the parent for ever: its end would wait for threads that are not in this process."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
 
 
 def plan_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:

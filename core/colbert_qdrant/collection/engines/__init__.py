@@ -86,7 +86,9 @@ def connect(place: Place) -> Engine:
         from colbert_qdrant.collection.engines.edge import EdgeClient
 
         return Embedded(EdgeClient(place.path))
-    return ClientEngine(_made(QdrantClient, place) if place.is_server else QdrantClient(":memory:"))
+    if not place.is_server:
+        return ClientEngine(QdrantClient(":memory:"))
+    return ClientEngine(_made(QdrantClient, place), again=lambda: _made(QdrantClient, place))
 
 
 def connect_async(place: Place) -> AsyncEngine | None:

@@ -18,6 +18,7 @@ from qdrant_client import AsyncQdrantClient, QdrantClient, models
 from qdrant_client.common.client_exceptions import QdrantException
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
+from colbert_qdrant._fork import first_after_fork, renewed_after_fork
 from colbert_qdrant.collection.engines.bm25 import with_bm25_vectors
 from colbert_qdrant.collection.points import Wire
 from colbert_qdrant.collection.schema import UNNAMED_VECTOR
@@ -50,6 +51,15 @@ _local_locks: weakref.WeakKeyDictionary[object, threading.RLock] = weakref.WeakK
 _making_a_lock = threading.Lock()
 
 
+def _unlocked() -> None:
+    global _making_a_lock
+    _making_a_lock = threading.Lock()
+    _local_locks.clear()
+
+
+first_after_fork(_unlocked)
+
+
 class ClientEngine:
     """Carries calls out on a `QdrantClient`.
 
@@ -60,14 +70,28 @@ class ClientEngine:
     ----------
     client
         A server's or a local one.
+    again
+        Makes such a client again in a forked process, where two processes would read each other's answers from one
+        connection; ``None``: it is the caller's own, and so is that.
     """
 
-    def __init__(self, client: QdrantClient) -> None:
+    def __init__(self, client: QdrantClient, again: Callable[[], QdrantClient] | None = None) -> None:
         self.client = client
+        self._again = again
+        self._left: list[QdrantClient] = []
+        renewed_after_fork(self)
         self.is_local = is_local(client)
         self.wire = _wire(client)
         self._turn: AbstractContextManager[Any] = _lock_of(client) if self.is_local else nullcontext()
         self._watches_growth = self.is_local
+
+    def renew_after_fork(self) -> None:
+        """Take a connection of one's own; the parent's is kept, as closing it would speak on it."""
+        if self.is_local:
+            self._turn = _lock_of(self.client)
+        elif self._again is not None:
+            self._left.append(self.client)
+            self.client = self._again()
 
     def call(self, method: str, arguments: Mapping[str, Any]) -> Any:
         """Carry out one call; the client's exceptions come out as ours."""
