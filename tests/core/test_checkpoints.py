@@ -9,12 +9,6 @@ a skip-listed word that the vocabulary      PyLate: looks it up as     every unk
 lacks is ignored                            [UNK] and drops all [UNK]  documents; sentence-transformers agrees
 a text that spells Stanford's marker, such  PyLate: makes it a         colbert-ai takes it for text too, and a
 as "[unused0]", is text                     special token              text should not be able to pose as one
-``strategy: "min"`` with a longer           sentence-transformers      a spec has one length for queries, and here
-``query_length``: queries are not cut                                  it is the one up to which they are padded
-a ``HierarchicalTokenPooling`` module is    sentence-transformers      how far to pool is the caller's choice, and
-not applied                                                            part of what a collection remembers
-rows always have length 1                   sentence-transformers,     Qdrant's cosine scales them anyway
-                                            without ``Normalize``
 Dense modules behind ``Pooling`` are left   both make them map tokens  they were trained on means, and the model
 out                                                                    to be trained again after
 ==========================================  =========================  ==========================================
@@ -23,19 +17,106 @@ out                                                                    to be tra
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from colbert_qdrant import ColbertEmbedder
+from colbert_qdrant import ColbertEmbedder, MultivectorCollection, maxsim
 from colbert_qdrant.embedding.checkpoint import PUNCTUATION, read_checkpoint
-from colbert_qdrant.errors import InvalidModel
+from colbert_qdrant.errors import InvalidInput, InvalidModel
 
 CHECKPOINTS = Path(__file__).parents[1] / "data" / "checkpoints"
 BY_PYLATE = ("pylate-bert", "pylate-modernbert", "stanford-bert")
 BY_SENTENCE_TRANSFORMERS = ("st-bert", "st-modernbert")
+
+
+MODULES = CHECKPOINTS / "st-modules"
+
+
+def built(name: str, folder: Path) -> ColbertEmbedder:
+    """Put a variant of ``st-modules`` together with the encoder that all of them share."""
+    shutil.copytree(MODULES / name, folder)
+    for file in ("model.onnx", "tokenizer.json"):
+        shutil.copyfile(MODULES / file, folder / file)
+    return ColbertEmbedder(folder)
+
+
+@pytest.mark.filterwarnings("ignore:.* documents were longer")
+@pytest.mark.parametrize("kind", ["documents", "queries"])
+@pytest.mark.parametrize("name", sorted(path.name for path in MODULES.iterdir() if path.is_dir()))
+def test_modules_are_walked_in_their_order(name: str, kind: str, tmp_path: Path) -> None:
+    embedder, golden = built(name, tmp_path / name), dict(np.load(MODULES / name / "golden.npz"))
+    texts = json.loads(str(golden[kind]))
+
+    encoded = list(embedder.embed(texts) if kind == "documents" else embedder.query_embed(texts))
+
+    assert [len(vectors) for vectors in encoded] == golden[f"{kind}_rows"].tolist()
+    ends = np.cumsum(golden[f"{kind}_rows"])[:-1]
+    for ours, theirs in zip(encoded, np.split(golden[f"{kind}_vectors"], ends), strict=True):
+        if name.startswith("pooled") and kind == "documents":  # the order of means is that of SciPy's tree
+            ours, theirs = (rows[np.lexsort(rows.T.round(3))] for rows in (ours, theirs))
+        np.testing.assert_allclose(ours, theirs, atol=1e-4, rtol=0)
+
+
+def test_pooling_that_is_asked_for_goes_before_the_checkpoints_own(tmp_path: Path) -> None:
+    built("pooled", tmp_path / "pooled")
+
+    [whole] = ColbertEmbedder(tmp_path / "pooled", pool_factor=1).embed("Vectors for every token")
+    [pooled] = ColbertEmbedder(tmp_path / "pooled").embed("Vectors for every token")
+
+    assert len(pooled) < len(whole)
+
+
+def test_rows_of_other_lengths_are_compared_by_their_products(tmp_path: Path) -> None:
+    embedder = built("no-normalize", tmp_path / "model")
+    collection = MultivectorCollection("lengths", embedder)
+    collection.add(["late interaction", "an index"], ids=["a", "b"])
+
+    [query], documents = embedder.query_embed("interaction"), list(embedder.embed(["late interaction", "an index"]))
+
+    exact = dict(zip("ab", maxsim(query, documents), strict=True))
+    assert collection.score("interaction", ["a", "b"]) == pytest.approx(exact, rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["a.b.LayerNorm", "WeightedLayerPooling", "x.Router"])
+def test_a_module_that_is_not_known_is_refused_by_name(tmp_path: Path, kind: str) -> None:
+    built("empty-prompts", tmp_path / "model")
+    modules = json.loads((tmp_path / "model" / "modules.json").read_text())
+    write(tmp_path / "model", modules__json=[*modules, {"type": kind, "path": ""}])
+
+    with pytest.raises(InvalidModel, match=kind.rpartition(".")[2]):
+        list(ColbertEmbedder(tmp_path / "model").embed("text"))
+
+
+@pytest.mark.filterwarnings("ignore:.* documents were longer")
+@pytest.mark.parametrize("left_behind", [31, 47, 299])
+def test_the_length_of_somebodys_last_call_is_not_the_encoders(left_behind: int, tmp_path: Path) -> None:
+    """PyLate leaves it in ``model_max_length`` and does not look at it: its vectors stay those of the golden."""
+    folder = shutil.copytree(CHECKPOINTS / "pylate-bert", tmp_path / "saved-again")
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    write(folder, tokenizer_config__json=config | {"model_max_length": left_behind})
+    golden = np.load(folder / "golden.npz")
+
+    encoded = list(ColbertEmbedder(folder, compat="pylate").embed(json.loads(str(golden["documents"]))))
+
+    assert [len(vectors) for vectors in encoded] == golden["documents_rows"].tolist()
+    np.testing.assert_allclose(np.concatenate(encoded), golden["documents_vectors"], atol=1e-4, rtol=0)
+
+
+def test_a_length_that_the_encoder_does_not_read_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="document_length=2000: the encoder reads 128 tokens"):
+        ColbertEmbedder(CHECKPOINTS / "pylate-bert", document_length=2000)
+
+
+def test_a_length_is_taken_where_the_files_say_nothing_else(tmp_path: Path) -> None:
+    folder = shutil.copytree(CHECKPOINTS / "pylate-bert", tmp_path / "silent")
+    for name in ("config.json", "tokenizer_config.json"):
+        (folder / name).unlink()
+
+    assert ColbertEmbedder(folder, document_length=2000).settings["document_length"] == 2000
 
 
 @pytest.fixture(scope="module", params=[*BY_PYLATE, *BY_SENTENCE_TRANSFORMERS])

@@ -10,6 +10,9 @@ pylate-modernbert  by PyLate: ModernBERT, lower-cased, two Dense (bias, GELU, re
 stanford-bert      Stanford's files: ``linear.weight`` among the encoder's, attended expansion, query length 16
 st-bert            pylate-bert read and saved by sentence-transformers; expansion "min", query length 24
 st-modernbert      pylate-modernbert read and saved by sentence-transformers
+st-modules         by sentence-transformers: one BERT under lists of modules and settings of which each folder in it is
+                   one, with its golden: no ``Normalize``, one before ``Dense``, token pooling, empty prompts, and
+                   expansion "min" with a longest query
 bge-head           ``colbert_linear.pt`` as ``torch.save`` writes it, half precision; its golden: rows in, rows out
 =================  ===========================================================================================
 
@@ -172,6 +175,50 @@ def record_sentence_transformers(scratch: Path) -> None:
         )
 
 
+def record_modules(scratch: Path) -> None:
+    """Save one encoder under several lists of modules. Runs in the environment of sentence-transformers."""
+    import torch
+    from sentence_transformers import MultiVectorEncoder
+    from sentence_transformers.base.modules import Dense, Normalize, Transformer
+    from sentence_transformers.multi_vector_encoder.modules import HierarchicalTokenPooling, MultiVectorMask
+
+    torch.manual_seed(1)
+    bert = save_bert(scratch / "bert-of-modules")
+    folder = CHECKPOINTS / "st-modules"
+    shutil.rmtree(folder, ignore_errors=True)
+    of_tokens = {"module_input_name": "token_embeddings"}
+    activation = torch.nn.Tanh()
+    dense = Dense(32, 16, bias=True, activation_function=activation, **of_tokens)
+    plain = [dense, MultiVectorMask(), Normalize(**of_tokens)]
+    stated_empty = {"query": "", "document": "", "x": "topic: "}
+    expansion = {"strategy": "min", "length": 8}
+    variants: dict[str, tuple[list[Any], dict[str, Any], dict[str, Any]]] = {
+        "no-normalize": ([dense, MultiVectorMask()], {}, {}),
+        "normalize-first": ([Normalize(**of_tokens), *plain], {}, {}),
+        "pooled": ([*plain, HierarchicalTokenPooling(pool_factor=2)], {}, {}),
+        "pooled-as-they-are": ([*plain, HierarchicalTokenPooling(pool_factor=2, normalize_embeddings=False)], {}, {}),
+        "empty-prompts": (plain, {}, {"prompts": stated_empty, "default_prompt_name": "x"}),
+        "longest-query": (plain, {"query_expansion": expansion, "query_length": 12}, {}),
+    }
+    for name, (modules, knobs, settings) in variants.items():
+        transformer = Transformer(str(bert), **knobs)
+        MultiVectorEncoder(modules=[transformer, *modules], device="cpu", **settings).save(str(folder / name))
+        model = MultiVectorEncoder(str(folder / name), device="cpu")
+        save_golden(
+            folder / name,
+            documents=model.encode_document(DOCUMENTS, convert_to_numpy=True),
+            queries=model.encode_query(QUERIES, convert_to_numpy=True),
+            library="sentence-transformers",
+        )
+    export(model[0].auto_model, folder / "model.onnx")
+    for name in variants:
+        for file in ("tokenizer.json", "model.safetensors", "README.md"):  # the same in each, or inside the graph
+            where = folder / name / file
+            if file == "tokenizer.json":
+                shutil.copyfile(where, folder / file)
+            where.unlink(missing_ok=True)
+
+
 def save_golden(folder: Path, *, library: str, **encoded: list[np.ndarray]) -> None:
     golden = {"library": np.array(f"{library} {version(library)}")}
     for kind, arrays in encoded.items():
@@ -321,5 +368,8 @@ if __name__ == "__main__":
             record_pylate(Path(scratch))
         case ["sentence-transformers", scratch]:
             record_sentence_transformers(Path(scratch))
+            record_modules(Path(scratch))
+        case ["modules", scratch]:
+            record_modules(Path(scratch))
         case _:
             main()

@@ -255,11 +255,13 @@ def is_dynamically_quantized(onnx: Path) -> bool:
 
     The range is taken over the whole padded batch, so a text's vectors would depend on the texts beside it (lowest
     token cosine: 0.91, tests/benchmarks/dynamic_int8.py). Such graphs get one text a run, which costs a CPU nothing
-    and makes the same text give the same vectors always.
-    https://onnx.ai/onnx/operators/onnx__DynamicQuantizeLinear.html
+    and makes the same text give the same vectors always. ``DynamicQuantizeMatMul`` and ``DynamicQuantizeLSTM`` are what
+    ONNX Runtime's optimiser saves; ``MatMulNBits`` measures blocks of rows where its accuracy level is 4.
+    https://onnx.ai/onnx/operators/onnx__DynamicQuantizeLinear.html,
+    https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.MatMulNBits
     """
     with onnx.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return content.find(b"DynamicQuantize") >= 0
+        return content.find(b"DynamicQuantize") >= 0 or content.find(b"accuracy_level\x18\x04") >= 0
 
 
 def _check_inputs(session: InferenceSession, onnx: Path) -> bool:
