@@ -10,6 +10,7 @@ from langchain_core.documents import BaseDocumentCompressor, Document
 from langchain_core.runnables import Runnable, RunnableLambda
 from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation
 
+from colbert_qdrant.embedders import windowed
 from colbert_qdrant.errors import InvalidInput
 from colbert_qdrant.rerank import ColbertReranker, StoredVectors
 from colbert_qdrant.types import Embedder
@@ -70,7 +71,7 @@ class ColbertRerank(BaseDocumentCompressor):
         if self.model is not None and self.embedder is not None:
             raise InvalidInput(f"model={self.model!r} and embedder={self.embedder!r:.80}; give one of them")
         collection: Any = getattr(self.collection, "collection", self.collection)  # a store has one
-        embedder = self.embedder or self.model or getattr(collection, "embedder", None) or _default_embedder()
+        embedder = windowed(self.embedder or self.model or getattr(collection, "embedder", None))
         self._reranker = ColbertReranker(embedder, collection=collection)
 
     def compress_documents(
@@ -108,9 +109,3 @@ class ColbertRerank(BaseDocumentCompressor):
 
     async def _astep(self, given: Mapping[str, Any]) -> list[Document]:
         return await self.acompress_documents(given["documents"], given["query"])
-
-
-def _default_embedder() -> Embedder:
-    from colbert_qdrant.embedding.embedder import ColbertEmbedder
-
-    return ColbertEmbedder()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Literal, NamedTuple, Self, cast
+from typing import Any, Literal, NamedTuple, Self, Unpack, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
@@ -12,13 +12,16 @@ from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams, R
 from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation, TypeAdapter
 from qdrant_client import models
 
+from colbert_qdrant.collection.operations import RecordId
+from colbert_qdrant.embedders import windowed
 from colbert_qdrant.errors import InvalidInput
 from colbert_qdrant.rerank import ColbertReranker
 from colbert_qdrant.types import Embedder
 from langchain_colbert_qdrant.documents import candidates, copy_with_score, in_order
 from langchain_colbert_qdrant.filters import FilterLike, all_of
+from langchain_colbert_qdrant.options import RetrieverOptions, RetrieverTextsOptions, TokenEmbedding
 from langchain_colbert_qdrant.searches import check_threshold
-from langchain_colbert_qdrant.vectorstores import DEFAULT_COLLECTION, ColbertQdrantVectorStore
+from langchain_colbert_qdrant.vectorstores import ColbertQdrantVectorStore, checked_columns
 
 
 class ColbertQdrantRetriever(BaseRetriever):
@@ -90,10 +93,10 @@ class ColbertQdrantRetriever(BaseRetriever):
     def from_texts(
         cls,
         texts: Iterable[str],
-        embedding: Embedder | str,
-        metadatas: Iterable[dict[str, Any]] | None = None,
-        ids: Iterable[str | None] | None = None,
-        **options: Any,
+        embedding: TokenEmbedding,
+        metadatas: Iterable[Mapping[str, Any] | None] | None = None,
+        ids: Iterable[RecordId | None] | None = None,
+        **options: Unpack[RetrieverTextsOptions],
     ) -> Self:
         """Store texts and return their retriever.
 
@@ -105,38 +108,45 @@ class ColbertQdrantRetriever(BaseRetriever):
             Fields of the retriever (``k=5``), and where the store is to live (``path="index"``).
         """
         fields, place = cls._fields_and_place(options)
-        retriever = cls(vectorstore=ColbertQdrantVectorStore(embedding=embedding, **place), **fields)
-        retriever._store.add_texts(texts, metadatas, ids)
+        columns = checked_columns(texts, metadatas, ids)
+        retriever = cls(vectorstore=ColbertQdrantVectorStore.from_texts([], embedding, **place), **fields)
+        retriever._store.add_texts(*columns)
         return retriever
 
     @classmethod
     async def afrom_texts(
         cls,
         texts: Iterable[str],
-        embedding: Embedder | str,
-        metadatas: Iterable[dict[str, Any]] | None = None,
-        ids: Iterable[str | None] | None = None,
-        **options: Any,
+        embedding: TokenEmbedding,
+        metadatas: Iterable[Mapping[str, Any] | None] | None = None,
+        ids: Iterable[RecordId | None] | None = None,
+        **options: Unpack[RetrieverTextsOptions],
     ) -> Self:
         """Do as `from_texts` does."""
         fields, place = cls._fields_and_place(options)
-        store = await asyncio.to_thread(ColbertQdrantVectorStore, embedding=embedding, **place)
-        retriever = cls(vectorstore=store, **fields)
-        await store.aadd_texts(texts, metadatas, ids)
+        columns = checked_columns(texts, metadatas, ids)
+        retriever = cls(vectorstore=await ColbertQdrantVectorStore.afrom_texts([], embedding, **place), **fields)
+        await retriever._store.aadd_texts(*columns)
         return retriever
 
     @classmethod
-    def from_documents(cls, documents: Iterable[Document], embedding: Embedder | str, **options: Any) -> Self:
+    def from_documents(
+        cls, documents: Iterable[Document], embedding: TokenEmbedding, **options: Unpack[RetrieverTextsOptions]
+    ) -> Self:
         """Store documents, under their ids where they have some, and return their retriever; see `from_texts`."""
         return cls.from_texts(embedding=embedding, **_columns(documents), **options)
 
     @classmethod
-    async def afrom_documents(cls, documents: Iterable[Document], embedding: Embedder | str, **options: Any) -> Self:
+    async def afrom_documents(
+        cls, documents: Iterable[Document], embedding: TokenEmbedding, **options: Unpack[RetrieverTextsOptions]
+    ) -> Self:
         """Do as `from_documents` does."""
         return await cls.afrom_texts(embedding=embedding, **_columns(documents), **options)
 
     @classmethod
-    def from_existing(cls, collection_name: str, embedding: Embedder | str, **options: Any) -> Self:
+    def from_existing(
+        cls, collection_name: str, embedding: TokenEmbedding, **options: Unpack[RetrieverOptions]
+    ) -> Self:
         """Return the retriever of a collection that exists; see `from_texts`.
 
         Raises
@@ -150,7 +160,9 @@ class ColbertQdrantRetriever(BaseRetriever):
         )
 
     @classmethod
-    async def afrom_existing(cls, collection_name: str, embedding: Embedder | str, **options: Any) -> Self:
+    async def afrom_existing(
+        cls, collection_name: str, embedding: TokenEmbedding, **options: Unpack[RetrieverOptions]
+    ) -> Self:
         """Do as `from_existing` does."""
         return await asyncio.to_thread(cls.from_existing, collection_name, embedding, **options)
 
@@ -161,7 +173,7 @@ class ColbertQdrantRetriever(BaseRetriever):
         for name, value in fields.items():
             TypeAdapter(cls.model_fields[name].rebuild_annotation(), config=_ANY_TYPE).validate_python(value)
         place = {name: value for name, value in options.items() if name not in fields}
-        return fields, {"collection_name": DEFAULT_COLLECTION, **place}
+        return fields, place
 
     def model_post_init(self, context: Any, /) -> None:
         """Open the embedder."""
@@ -182,7 +194,7 @@ class ColbertQdrantRetriever(BaseRetriever):
             collection = self.vectorstore.collection
             self._reranker = ColbertReranker(collection.embedder, collection=collection)
         elif self.embedding is not None:
-            self._reranker = ColbertReranker(self.embedding)
+            self._reranker = ColbertReranker(windowed(self.embedding))
         asked = self._asked({})
         if self.search_type == "similarity_score_threshold" and asked.lowest is None:
             raise InvalidInput("search_type='similarity_score_threshold' needs a score_threshold")

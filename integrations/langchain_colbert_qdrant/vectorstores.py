@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import os
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, Unpack, overload
 from uuid import uuid4
 
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 
+from colbert_qdrant.collection.engines import PlaceKeywords
+from colbert_qdrant.collection.ingest import AddReport, Source, check_records
 from colbert_qdrant.collection.operations import RecordId
 from colbert_qdrant.collection.schema import DEFAULT_VECTOR
-from colbert_qdrant.collection.stages import Dense, Stage
-from colbert_qdrant.collection.storage import Storage
 from colbert_qdrant.collection.sync import MultivectorCollection
-from colbert_qdrant.embedding.muvera import Muvera
+from colbert_qdrant.embedders import embedder_dim, windowed
 from colbert_qdrant.errors import InvalidInput
 from colbert_qdrant.types import Embedder
 from langchain_colbert_qdrant.documents import to_documents
 from langchain_colbert_qdrant.filters import FilterLike
+from langchain_colbert_qdrant.options import (
+    StoreOptions,
+    TextsOptions,
+    TokenEmbedding,
+    by_name,
+    collection_arguments,
+)
 from langchain_colbert_qdrant.searches import CollectionSearches
 from langchain_colbert_qdrant.store_retriever import StoreRetriever, fields_and_search
 
@@ -43,8 +50,11 @@ class ColbertQdrantVectorStore(CollectionSearches):
     embedding
         A `ColbertEmbedder`, the name of a model, or any object with its methods. LangChain's own `Embeddings` make
         one vector a text and are refused.
-    client, url, path, location, api_key, prefer_grpc, timeout
-        Where the collection lives, by default in memory; see `colbert_qdrant.MultivectorCollection`.
+    client, url, path, location, api_key, prefer_grpc, timeout, client_options
+        Where the collection lives, by default in memory; see `colbert_qdrant.MultivectorCollection`. A client may also
+        stand first: ``ColbertQdrantVectorStore(client, "movies", embedding)``.
+    async_client
+        Beside `client`: an ``AsyncQdrantClient`` of the same server for the asynchronous methods.
     vector_name
         Of the multivector; ``""``: the unnamed one.
     content_payload_key, metadata_payload_key
@@ -53,10 +63,12 @@ class ColbertQdrantVectorStore(CollectionSearches):
         What finds the candidates that MaxSim puts in order, as for `MultivectorCollection`.
     dense
         LangChain embeddings as a first stage: their vectors find the candidates, in the same request.
-    storage
-        How a new collection is stored.
+    storage, indexes
+        How a new collection is stored, and which keys of the metadata are indexed.
     create
         Make the collection where there is none.
+    force_recreate
+        Remove the collection first, with all that it holds.
 
     Attributes
     ----------
@@ -67,6 +79,8 @@ class ColbertQdrantVectorStore(CollectionSearches):
     ------
     CollectionMismatch
         The collection was made for other vectors or by another model.
+    InvalidInput
+        An argument can't be used, or asks for other vectors than token vectors; it says what to write instead.
 
     Notes
     -----
@@ -75,6 +89,14 @@ class ColbertQdrantVectorStore(CollectionSearches):
 
     Searches take the keywords of `MultivectorCollection.search`: ``offset``, ``search_params``, ``consistency``,
     ``candidates`` and so on. A ``filter`` may also be a dict of conditions on the metadata, see `to_qdrant_filter`.
+
+    The arguments and methods of langchain-qdrant's ``QdrantVectorStore`` are taken by its names: ``host``, ``port``,
+    ``grpc_port``, ``https``, ``prefix`` and further keywords of the client; ``collection_create_options`` and
+    ``vector_params`` where `Storage` has them; ``validate_...``, ``batch_size``, ``wait`` and ``distance=COSINE`` have
+    no effect. Documents come back under their id, and their metadata as it was given, without ``_id`` and
+    ``_collection_name``.
+
+    It can be pickled and copied, by what it was made of; not in memory, and not with the caller's own `client`.
 
     Examples
     --------
@@ -86,51 +108,37 @@ class ColbertQdrantVectorStore(CollectionSearches):
     >>> [movie] = store.similarity_search("time loop", k=1)
     >>> movie.page_content, movie.metadata
     ('A soldier relives the same day.', {'year': 2014})
-    >>> [movie] = store.similarity_search("time loop", filter={"year": [2009, 2010]})
+    >>> [movie] = store.similarity_search("time loop", filter={"year": {"$lt": 2014}})
     >>> movie.page_content
     'Toys are left at a day-care center.'
     """
 
+    CONTENT_KEY: ClassVar[str] = "page_content"
+    METADATA_KEY: ClassVar[str] = "metadata"
+    VECTOR_NAME: ClassVar[str] = DEFAULT_VECTOR
+
+    @overload
+    def __init__(self, collection_name: str, embedding: TokenEmbedding, **options: Unpack[StoreOptions]) -> None: ...
+
+    @overload
     def __init__(
         self,
+        client: QdrantClient,
+        /,
         collection_name: str,
-        embedding: Embedder | Embeddings | str,
-        *,
-        client: QdrantClient | None = None,
-        url: str | None = None,
-        path: str | os.PathLike[str] | None = None,
-        location: str | None = None,
-        api_key: str | None = None,
-        prefer_grpc: bool = False,
-        timeout: int | None = None,
-        vector_name: str = DEFAULT_VECTOR,
-        content_payload_key: str = "page_content",
-        metadata_payload_key: str = "metadata",
-        stages: Iterable[Stage | Muvera] | None = None,
-        dense: Embeddings | None = None,
-        storage: Storage | None = None,
-        create: bool = True,
-    ) -> None:
-        if dense is not None:
-            stages = [*(stages or ()), Dense(dense)]
-        collection = MultivectorCollection(
-            collection_name,
-            embedding,  # type: ignore[arg-type]  # one of LangChain's is refused with what to give instead
-            client=client,
-            url=url,
-            path=path,
-            location=location,
-            api_key=api_key,
-            prefer_grpc=prefer_grpc,
-            timeout=timeout,
-            vector_name=vector_name,
-            content_key=content_payload_key,
-            metadata_key=metadata_payload_key,
-            stages=stages,
-            storage=storage,
-            create=create,
-        )
-        super().__init__(collection)
+        embedding: TokenEmbedding,
+        **options: Unpack[StoreOptions],
+    ) -> None: ...
+
+    def __init__(self, *positional: Any, **keywords: Any) -> None:
+        given = by_name(positional, keywords)
+        name, embedder = given.pop("collection_name", None), _opened(given.pop("embedding", None))
+        recreate = given.pop("force_recreate", False)
+        arguments = collection_arguments(given)
+        if recreate:
+            place = {name: arguments[name] for name in PlaceKeywords.__annotations__ if name in arguments}
+            MultivectorCollection.discard(name, **place)
+        super().__init__(MultivectorCollection(name, embedder, **arguments))
 
     @classmethod
     def of(cls, collection: MultivectorCollection) -> Self:
@@ -140,72 +148,83 @@ class ColbertQdrantVectorStore(CollectionSearches):
         return store
 
     @classmethod
-    def from_texts(
+    def from_texts(  # type: ignore[override]  # its keywords have names, so that an editor knows a wrong one
         cls,
         texts: Iterable[str],
-        embedding: Embedder | Embeddings | str,
+        embedding: TokenEmbedding | Embeddings,
         metadatas: Iterable[Mapping[str, Any] | None] | None = None,
         ids: Iterable[RecordId | None] | None = None,
-        *,
-        collection_name: str = DEFAULT_COLLECTION,
-        **kwargs: Any,
+        **options: Unpack[TextsOptions],
     ) -> Self:
-        """Open a store (`kwargs`: those of its constructor) and add texts to it."""
-        store = cls(collection_name, embedding, **kwargs)
-        store.add_texts(texts, metadatas, ids)
+        """Open a store (`options`: those of its constructor) and add texts to it."""
+        columns = checked_columns(texts, metadatas, ids)
+        store = cls(**_named(embedding, options))
+        store.add_texts(*columns)
         return store
 
     @classmethod
-    async def afrom_texts(
+    async def afrom_texts(  # type: ignore[override]
         cls,
         texts: Iterable[str],
-        embedding: Embedder | Embeddings | str,
+        embedding: TokenEmbedding | Embeddings,
         metadatas: Iterable[Mapping[str, Any] | None] | None = None,
         ids: Iterable[RecordId | None] | None = None,
-        *,
-        collection_name: str = DEFAULT_COLLECTION,
-        **kwargs: Any,
+        **options: Unpack[TextsOptions],
     ) -> Self:
         """Do as `from_texts` does."""
-        store = await asyncio.to_thread(cls, collection_name, embedding, **kwargs)
-        await store.aadd_texts(texts, metadatas, ids)
+        columns = checked_columns(texts, metadatas, ids)
+        store = await asyncio.to_thread(cls, **_named(embedding, options))
+        await store.aadd_texts(*columns)
         return store
 
     if TYPE_CHECKING:  # inherited; LangChain's own signature has no embedder of token vectors
 
         @classmethod
-        def from_documents(
-            cls, documents: list[Document], embedding: Embedder | Embeddings | str, **kwargs: Any
+        def from_documents(  # type: ignore[override]
+            cls, documents: list[Document], embedding: TokenEmbedding | Embeddings, **options: Unpack[TextsOptions]
         ) -> Self:
-            """Open a store (`kwargs`: those of `from_texts`) and add documents to it, under ids they have."""
+            """Open a store (`options`: those of its constructor) and add documents to it, under ids they have."""
             ...
 
         @classmethod
-        async def afrom_documents(
-            cls, documents: list[Document], embedding: Embedder | Embeddings | str, **kwargs: Any
+        async def afrom_documents(  # type: ignore[override]
+            cls, documents: list[Document], embedding: TokenEmbedding | Embeddings, **options: Unpack[TextsOptions]
         ) -> Self:
             """Do as `from_documents` does."""
             ...
 
     @classmethod
     def from_existing_collection(
-        cls, collection_name: str, embedding: Embedder | Embeddings | str, **kwargs: Any
+        cls, collection_name: str, embedding: TokenEmbedding, **options: Unpack[StoreOptions]
     ) -> Self:
-        """Open a store (`kwargs`: those of its constructor) on a collection that exists.
+        """Open a store (`options`: those of its constructor) on a collection that exists.
 
         Raises
         ------
         CollectionNotFound
             It does not; nothing was created.
         """
-        return cls(collection_name, embedding, **kwargs, create=False)
+        unless_asked: StoreOptions = {"create": False, **options}
+        return cls(collection_name, embedding, **unless_asked)
 
     @classmethod
     async def afrom_existing_collection(
-        cls, collection_name: str, embedding: Embedder | Embeddings | str, **kwargs: Any
+        cls, collection_name: str, embedding: TokenEmbedding, **options: Unpack[StoreOptions]
     ) -> Self:
         """Do as `from_existing_collection` does."""
-        return await asyncio.to_thread(cls.from_existing_collection, collection_name, embedding, **kwargs)
+        return await asyncio.to_thread(cls.from_existing_collection, collection_name, embedding, **options)
+
+    @classmethod
+    def construct_instance(
+        cls,
+        embedding: TokenEmbedding,
+        *,
+        client_options: Mapping[str, Any] | None = None,
+        collection_name: str | None = None,
+        **options: Any,
+    ) -> Self:
+        """Open a store as langchain-qdrant's method of this name does: all keywords of the client in a mapping."""
+        return cls(**_named(embedding, {**(client_options or {}), **options, "collection_name": collection_name}))
 
     def add_texts(
         self,
@@ -317,6 +336,30 @@ class ColbertQdrantVectorStore(CollectionSearches):
         """What encodes documents and queries."""
         return self.collection.embedder
 
+    @property
+    def client(self) -> Any:
+        """The `QdrantClient` behind the collection; with `path` what stands for one."""
+        engine: Any = self.collection.engine
+        return engine.client
+
+    @property
+    def collection_name(self) -> str:
+        """Of the collection."""
+        return self.collection.name
+
+    @property
+    def vector_name(self) -> str:
+        """Of the multivector."""
+        return self.collection.layout.vector_name
+
+    def delete_collection(self) -> None:
+        """Remove the collection with all that it holds; the store is of no use afterwards."""
+        self.collection.drop()
+
+    async def adelete_collection(self) -> None:
+        """Do as `delete_collection` does."""
+        await self.collection.as_async().drop()
+
     def close(self) -> None:
         """Close the collection, unless it lives in the caller's own `client`."""
         self.collection.close()
@@ -326,8 +369,42 @@ class ColbertQdrantVectorStore(CollectionSearches):
         await self.collection.as_async().close()
         await asyncio.to_thread(self.close)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.aclose()
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.collection!r})"
+
+
+def _named(embedding: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    name = options.get("collection_name")
+    return {**options, "embedding": embedding, "collection_name": DEFAULT_COLLECTION if name is None else name}
+
+
+def checked_columns(texts: Iterable[str], metadatas: Any, ids: Any) -> tuple[Any, Any, Any]:
+    """Return what is to be stored, each record checked, before there is a collection or one is removed for it."""
+    texts, ids = _with_ids(texts, ids)
+    metadatas = metadatas if metadatas is None else list(metadatas)
+    deque(check_records(Source(texts=texts, metadatas=metadatas, ids=ids), AddReport(), "raise"), maxlen=0)
+    return texts, metadatas, ids
+
+
+def _opened(embedding: Any) -> Embedder:
+    """Return the embedder, before anything is made or removed for its vectors."""
+    if embedding is None:
+        raise InvalidInput("embedding=None: give a ColbertEmbedder or the name of a model, which make token vectors")
+    embedder = windowed(embedding)
+    embedder_dim(embedder)
+    return embedder
 
 
 def _with_ids(texts: Iterable[str], ids: Iterable[RecordId | None] | None) -> tuple[Sequence[str], Sequence[RecordId]]:

@@ -53,9 +53,14 @@ def names() -> Operation[list[str]]:
 
 def drop(layout: Layout) -> Operation[None]:
     """Remove the collection with all that it holds, and its aliases."""
-    name = (yield from _aliases()).get(layout.name, layout.name)
-    if not (yield Call("delete_collection", {"collection_name": name})):
-        raise CollectionNotFound(f"there is no collection {name!r} (any more)")
+    if not (yield from discard(layout.name)):
+        raise CollectionNotFound(f"there is no collection {layout.name!r} (any more)")
+
+
+def discard(name: str) -> Operation[bool]:
+    """Remove a collection by its name or alias; returns whether there was one."""
+    target = (yield from _aliases()).get(name, name)
+    return bool((yield Call("delete_collection", {"collection_name": target})))
 
 
 def publish(layout: Layout, alias: str) -> Operation[str | None]:

@@ -119,7 +119,7 @@ class AsyncMultivectorCollection(AsyncManagedCollection):
         face._queries = AsyncQueryBatcher(collection.queries)
         own = connect_async(collection.place)
         face.engine = own or InThreads(collection.engine)
-        face._owns_engine = own is not None
+        face._owns_engine = own is not None and collection.place.async_client is None
         face._is_open = True
         face._opening = asyncio.Lock()
         return face

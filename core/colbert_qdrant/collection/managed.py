@@ -41,6 +41,25 @@ class ManagedCollection(Driver):
         with at(Place(**place)) as driver:
             return driver._run(administration.names())
 
+    @classmethod
+    def discard(cls, name: str, **place: Unpack[PlaceKeywords]) -> bool:
+        """Remove a collection that need not fit, nor be ours, with all that it holds.
+
+        Parameters
+        ----------
+        name
+            Of the collection, or an alias of it.
+        **place
+            ``client``, ``url``, ``path`` and so on; see `Place`.
+
+        Returns
+        -------
+        bool
+            Whether there was one.
+        """
+        with _at(Place(**place)) as driver:
+            return driver._run(administration.discard(name))
+
     def drop(self) -> None:
         """Remove the collection with all that it holds. What is opened on it finds it gone.
 
@@ -116,6 +135,12 @@ class AsyncManagedCollection(AsyncDriver):
         """Return the names of the collections of a place; see `MultivectorCollection.list`."""
         async with at_async(Place(**place)) as driver:
             return await driver._run(administration.names())
+
+    @classmethod
+    async def discard(cls, name: str, **place: Unpack[PlaceKeywords]) -> bool:
+        """Remove a collection that need not fit; see `MultivectorCollection.discard`."""
+        async with _at_async(Place(**place)) as driver:
+            return await driver._run(administration.discard(name))
 
     async def drop(self) -> None:
         """Remove the collection with all that it holds; see `MultivectorCollection.drop`."""

@@ -34,7 +34,7 @@ from colbert_qdrant.passages import Passage
 from colbert_qdrant.types import Embedder
 
 if TYPE_CHECKING:
-    from qdrant_client import QdrantClient
+    from qdrant_client import AsyncQdrantClient, QdrantClient
 
     from colbert_qdrant.collection.aio import AsyncMultivectorCollection
 
@@ -52,7 +52,7 @@ class MultivectorCollection(ManagedCollection):
     embedder
         A `ColbertEmbedder`, the name of a model, or any `Embedder`. ``None``: a collection that takes and gives
         vectors only, each of `dim` numbers.
-    client, url, path, location, api_key, prefer_grpc, timeout, client_options
+    client, async_client, url, path, location, api_key, prefer_grpc, timeout, client_options
         Where the collection lives; see `Place`. By default in memory.
     vector_name
         Of the multivector; ``""``: the unnamed one.
@@ -107,6 +107,7 @@ class MultivectorCollection(ManagedCollection):
         *,
         dim: int | None = None,
         client: QdrantClient | None = None,
+        async_client: AsyncQdrantClient | None = None,
         url: str | None = None,
         path: str | os.PathLike[str] | None = None,
         location: str | None = None,
@@ -127,6 +128,7 @@ class MultivectorCollection(ManagedCollection):
         check_collection_name(name)
         self.place = Place(
             client=client,
+            async_client=async_client,
             url=url,
             path=path,
             location=location,

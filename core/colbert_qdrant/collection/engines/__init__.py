@@ -97,8 +97,9 @@ def connect_async(place: Place) -> AsyncEngine | None:
 
     from colbert_qdrant.collection.engines.client import AsyncClientEngine
 
-    if isinstance(place.client, AsyncQdrantClient):
-        return AsyncClientEngine(place.client)
+    given = place.client if isinstance(place.client, AsyncQdrantClient) else place.async_client
+    if given is not None:
+        return AsyncClientEngine(given)
     return AsyncClientEngine(_made(AsyncQdrantClient, place)) if place.is_server else None
 
 

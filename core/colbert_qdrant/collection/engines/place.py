@@ -33,6 +33,7 @@ class PlaceKeywords(TypedDict, total=False):
     """The fields of `Place`, as keyword arguments of what opens one."""
 
     client: QdrantClient | AsyncQdrantClient | None
+    async_client: AsyncQdrantClient | None
     url: str | None
     path: str | os.PathLike[str] | None
     location: str | None
@@ -50,6 +51,8 @@ class Place:
     ----------
     client
         A client of the caller's own, who also closes it.
+    async_client
+        Beside a `QdrantClient`: one of the same server for asynchronous calls, which else run in threads.
     url
         A Qdrant server, cluster or Cloud: ``"https://example.com:6333"``.
     path
@@ -69,6 +72,7 @@ class Place:
     """
 
     client: QdrantClient | AsyncQdrantClient | None = None
+    async_client: AsyncQdrantClient | None = None
     url: str | None = None
     path: str | os.PathLike[str] | None = None
     location: str | None = None
@@ -85,6 +89,8 @@ class Place:
         named = [name for name, value in given.items() if value is not None]
         if len(named) > 1:
             raise InvalidInput(f"{' and '.join(named)} name different places; give one of them")
+        if self.async_client is not None and self.client is None:
+            raise InvalidInput("async_client= stands beside client=, for a server that both reach")
         if self.location not in (None, ":memory:"):
             raise InvalidInput(f"location={self.location!r}: it can only be ':memory:'; a server is given by url=")
         _check_url(self.url)
