@@ -14,6 +14,7 @@ from colbert_qdrant.errors import MissingExtra
 if TYPE_CHECKING:
     from langchain_colbert_qdrant.compressors import ColbertRerank
     from langchain_colbert_qdrant.retrievers import ColbertQdrantRetriever
+    from langchain_colbert_qdrant.self_query import ColbertQdrantTranslator
     from langchain_colbert_qdrant.vectorstores import ColbertQdrantVectorStore
 
 if find_spec("langchain_core") is None:
@@ -21,11 +22,12 @@ if find_spec("langchain_core") is None:
 
 _MODULE_OF = {
     "ColbertQdrantRetriever": "langchain_colbert_qdrant.retrievers",
+    "ColbertQdrantTranslator": "langchain_colbert_qdrant.self_query",
     "ColbertQdrantVectorStore": "langchain_colbert_qdrant.vectorstores",
     "ColbertRerank": "langchain_colbert_qdrant.compressors",
 }
 
-__all__ = ["ColbertQdrantRetriever", "ColbertQdrantVectorStore", "ColbertRerank"]
+__all__ = ["ColbertQdrantRetriever", "ColbertQdrantTranslator", "ColbertQdrantVectorStore", "ColbertRerank"]
 
 
 def __getattr__(name: str) -> Any:

@@ -394,7 +394,8 @@ def checked_columns(texts: Iterable[str], metadatas: Any, ids: Any) -> tuple[Any
     """Return what is to be stored, each record checked, before there is a collection or one is removed for it."""
     texts, ids = _with_ids(texts, ids)
     metadatas = metadatas if metadatas is None else list(metadatas)
-    deque(check_records(Source(texts=texts, metadatas=metadatas, ids=ids), AddReport(), "raise"), maxlen=0)
+    source = Source(texts=texts, metadatas=metadatas, ids=ids)
+    deque(check_records(source, AddReport(), "raise", dim=0), maxlen=0)  # no vectors are given, of whatever dimension
     return texts, metadatas, ids
 
 

@@ -11,6 +11,7 @@ from colbert_qdrant.collection.driving import AsyncDriver, Driver, InThreads
 from colbert_qdrant.collection.engines import Place, PlaceKeywords, connect, connect_async
 from colbert_qdrant.collection.indexes import Index
 from colbert_qdrant.collection.operations import Operation
+from colbert_qdrant.collection.reopening import Reopened
 from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.embedders import NoEmbedder
 from colbert_qdrant.types import Embedder
@@ -20,7 +21,7 @@ T = TypeVar("T")
 Names: TypeAlias = list[str]
 
 
-class ManagedCollection(Driver):
+class ManagedCollection(Driver, Reopened):
     """The part of `MultivectorCollection` that is about the collection as a whole."""
 
     layout: Layout
@@ -115,7 +116,7 @@ class ManagedCollection(Driver):
         return self._run(indexes.existing(self.layout))
 
 
-class AsyncManagedCollection(AsyncDriver):
+class AsyncManagedCollection(AsyncDriver, Reopened):
     """The part of `AsyncMultivectorCollection` that is about the collection as a whole."""
 
     @property

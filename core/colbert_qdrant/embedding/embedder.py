@@ -258,6 +258,22 @@ class ColbertEmbedder:
         vars(other).pop("_tokenizer", None)  # which cuts
         return other
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave what was loaded behind: it is loaded again where it is used, from the same files."""
+        return {
+            name: value for name, value in vars(self).items() if not isinstance(getattr(type(self), name, None), once)
+        }
+
+    def __copy__(self) -> Self:
+        """Return another embedder that shares what was loaded."""
+        other = type(self).__new__(type(self))
+        vars(other).update(vars(self))
+        return other
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return this one: nothing in it changes, and a model is large."""
+        return self
+
     def passage_embed(self, texts: Iterable[str], batch_size: int = WINDOW) -> Iterator[Multivector]:
         """Encode documents; the same as `embed`."""
         return self.embed(texts, batch_size)
