@@ -85,6 +85,36 @@ async def test_leaving_out_is_refused(store: ColbertQdrantVectorStore, records: 
     assert (texts(store), records.list_keys()) == (set(), [])
 
 
+CLEANUPS: dict[str | None, list[Document]] = {
+    None: [CATS, DOGS, BIRDS],
+    "incremental": [CATS, BIRDS],
+    "full": [CATS],
+    "scoped_full": [CATS, BIRDS],
+}
+
+
+@pytest.mark.parametrize("batch_size", [1, 100])
+@pytest.mark.parametrize("key_encoder", ["sha256", "blake2b"])
+@pytest.mark.parametrize("asynchronously", [False, True])
+@pytest.mark.parametrize("cleanup", CLEANUPS)
+async def test_every_way_of_cleaning_up(
+    store: ColbertQdrantVectorStore, records: Any, batch_size: int, key_encoder: Any, asynchronously: bool, cleanup: Any
+) -> None:
+    ways: dict[str, Any] = {"cleanup": cleanup, "source_id_key": "source", "batch_size": batch_size}
+
+    async def indexing(documents: list[Document]) -> Any:
+        if asynchronously:
+            return await aindex(documents, records, store, key_encoder=key_encoder, **ways)
+        return index(documents, records, store, key_encoder=key_encoder, **ways)
+
+    await indexing([CATS, DOGS, BIRDS])
+    again = await indexing([CATS])
+
+    left = {each.page_content for each in CLEANUPS[cleanup]}
+    assert again == {"num_added": 0, "num_updated": 0, "num_skipped": 1, "num_deleted": 3 - len(left)}
+    assert texts(store) == left
+
+
 def test_a_forced_update_replaces(store: ColbertQdrantVectorStore, records: Any) -> None:
     settings: dict[str, Any] = {"cleanup": None, "source_id_key": "source", "key_encoder": "sha256"}
     index([CATS], records, store, **settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,17 @@ class TestVectorStoreEmbedded(VectorStoreIntegrationTests):
         store.close()
 
 
+@pytest.mark.server
+@pytest.mark.skipif(not os.environ.get("QDRANT_URL"), reason="needs a Qdrant server; set QDRANT_URL")
+class TestVectorStoreOnAServer(VectorStoreIntegrationTests):
+    @pytest.fixture
+    def vectorstore(self, offline: ColbertEmbedder) -> Iterator[VectorStore]:
+        store = ColbertQdrantVectorStore("standard", offline, url=os.environ["QDRANT_URL"], force_recreate=True)
+        yield store
+        store.delete_collection()
+        store.close()
+
+
 class TestRetrieverInMemory(RetrieversIntegrationTests):
     @pytest.fixture(autouse=True)
     def _open(self, offline: ColbertEmbedder) -> None:
@@ -59,6 +71,19 @@ class TestRetrieverEmbedded(TestRetrieverInMemory):
         pytest.importorskip("qdrant_edge")
         self.vectorstore = ColbertQdrantVectorStore.from_texts(TEXTS, offline, path=tmp_path / "qdrant")
         yield
+        self.vectorstore.close()
+
+
+@pytest.mark.server
+@pytest.mark.skipif(not os.environ.get("QDRANT_URL"), reason="needs a Qdrant server; set QDRANT_URL")
+class TestRetrieverOnAServer(TestRetrieverInMemory):
+    @pytest.fixture(autouse=True)
+    def _open(self, offline: ColbertEmbedder) -> Iterator[None]:
+        self.vectorstore = ColbertQdrantVectorStore.from_texts(
+            TEXTS, offline, url=os.environ["QDRANT_URL"], collection_name="standard", force_recreate=True
+        )
+        yield
+        self.vectorstore.delete_collection()
         self.vectorstore.close()
 
 
