@@ -45,6 +45,37 @@ def test_rag_prints_the_answer_and_its_sources(
     assert re.search(r"^  \[1\] +\d\.\d{3}  heapq\.nlargest$", printed, re.M)
 
 
+def test_the_move_from_langchain_qdrant_prints_each_step(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES)
+    import from_langchain_qdrant
+
+    monkeypatch.setattr(sys, "argv", ["from_langchain_qdrant.py"])
+
+    from_langchain_qdrant.main()
+
+    printed = capsys.readouterr().out
+    assert re.search(r"^  0\.\d{3}  Edge of Tomorrow  \{'minutes': 113\}$", printed, re.M)
+    assert printed.count("['Edge of Tomorrow', 'Kagemusha']") == 2
+
+
+def test_the_agent_answers_from_what_its_tool_found(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("langchain.agents", reason="create_agent is LangChain's own")
+    monkeypatch.syspath_prepend(EXAMPLES)
+    import langgraph_agent
+
+    monkeypatch.setattr(sys, "argv", ["langgraph_agent.py"])
+
+    langgraph_agent.main()
+
+    answer, sources = capsys.readouterr().out.splitlines()
+    assert answer.startswith("Edge of Tomorrow: A soldier fighting aliens")
+    assert sources.startswith("  rests on: Edge of Tomorrow, ")
+
+
 def test_rerank_prints_the_orders_and_the_gain(
     rag: ModuleType, beir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
