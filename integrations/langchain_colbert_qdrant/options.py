@@ -45,6 +45,8 @@ class StoreOptions(TypedDict, total=False):
     dense: Embeddings | None
     storage: Storage | None
     indexes: Mapping[str, Index] | None
+    tenant: str | None
+    shard_key: str | int | None
     create: bool
     force_recreate: bool
 

@@ -63,8 +63,9 @@ class ColbertQdrantVectorStore(CollectionSearches):
         What finds the candidates that MaxSim puts in order, as for `MultivectorCollection`.
     dense
         LangChain embeddings as a first stage: their vectors find the candidates, in the same request.
-    storage, indexes
-        How a new collection is stored, and which keys of the metadata are indexed.
+    storage, indexes, tenant, shard_key
+        How a new collection is stored, which keys of the metadata are indexed, and whose documents are seen; as for
+        `MultivectorCollection`.
     create
         Make the collection where there is none.
     force_recreate
@@ -136,8 +137,7 @@ class ColbertQdrantVectorStore(CollectionSearches):
         recreate = given.pop("force_recreate", False)
         arguments = collection_arguments(given)
         if recreate:
-            place = {name: arguments[name] for name in PlaceKeywords.__annotations__ if name in arguments}
-            MultivectorCollection.discard(name, **place)
+            _discard(name, arguments)
         super().__init__(MultivectorCollection(name, embedder, **arguments))
 
     @classmethod
@@ -213,6 +213,52 @@ class ColbertQdrantVectorStore(CollectionSearches):
     ) -> Self:
         """Do as `from_existing_collection` does."""
         return await asyncio.to_thread(cls.from_existing_collection, collection_name, embedding, **options)
+
+    @classmethod
+    def upgrade(
+        cls,
+        collection_name: str,
+        embedding: TokenEmbedding,
+        *,
+        dense: Embeddings | None = None,
+        vector_name: str = DEFAULT_VECTOR,
+        content_payload_key: str | None = None,
+        metadata_payload_key: str | None = None,
+        show_progress: bool | None = None,
+        **place: Unpack[PlaceKeywords],
+    ) -> Self:
+        """Give a collection of langchain-qdrant's token vectors beside its own, from its stored texts, and open it.
+
+        Nothing that it has is touched, and the program that wrote it goes on working; see
+        `MultivectorCollection.upgrade`, and `MultivectorCollection.downgrade` for the way back.
+
+        Parameters
+        ----------
+        collection_name, embedding, vector_name, content_payload_key, metadata_payload_key
+            As for the class.
+        dense
+            The embeddings that its vectors were made with: they become a first stage.
+        show_progress
+            As for `MultivectorCollection.add`.
+        **place
+            Where it lives: ``client``, ``url`` and so on.
+        """
+        collection = MultivectorCollection.upgrade(
+            collection_name,
+            _opened(embedding),
+            dense=dense,
+            vector_name=vector_name,
+            content_key=content_payload_key,
+            metadata_key=metadata_payload_key,
+            show_progress=show_progress,
+            **place,
+        )
+        return cls.of(collection)
+
+    @classmethod
+    async def aupgrade(cls, collection_name: str, embedding: TokenEmbedding, **options: Any) -> Self:
+        """Do as `upgrade` does."""
+        return await asyncio.to_thread(cls.upgrade, collection_name, embedding, **options)
 
     @classmethod
     def construct_instance(
@@ -383,6 +429,16 @@ class ColbertQdrantVectorStore(CollectionSearches):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.collection!r})"
+
+
+def _discard(name: Any, arguments: Mapping[str, Any]) -> None:
+    """Remove the collection of these arguments, if there is one."""
+    if arguments.get("tenant") is not None:
+        raise InvalidInput(
+            "force_recreate with tenant=: it would remove all tenants' documents; delete your own instead"
+        )
+    place: Any = {name: arguments[name] for name in PlaceKeywords.__annotations__ if name in arguments}
+    MultivectorCollection.discard(name, **place)
 
 
 def _named(embedding: Any, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -80,6 +80,14 @@ class TestEmbedded:
         with pytest.raises(CollectionNotFound, match="fruits"):
             again.count()
 
+    def test_stays_its_tenants(self, words: WordEmbedder, tmp_path: Path, sent: Callable[[Any], Any]) -> None:
+        pytest.importorskip("qdrant_edge")
+        for tenant in ("a", "b"):
+            MultivectorCollection("fruits", words, path=tmp_path, tenant=tenant).add([f"apple of {tenant}"])
+
+        with sent(MultivectorCollection("fruits", words, path=tmp_path, tenant="a")) as other:
+            assert [hit.text for hit in other.search("apple")] == ["apple of a"]
+
     def test_is_found_from_another_folder(
         self, words: WordEmbedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -434,6 +434,33 @@ class TestConstructor:
         assert await beside.collection_exists("fruits")  # it is the caller's own: still open
 
 
+class TestUpgraded:
+    """A collection that langchain-qdrant made, its dense vectors and payload as it writes them."""
+
+    @pytest.fixture
+    def client(self) -> QdrantClient:
+        client = QdrantClient(":memory:")
+        client.create_collection("fruits", {"": models.VectorParams(size=8, distance=models.Distance.COSINE)})
+        vectors = DeterministicFakeEmbedding(size=8).embed_documents(TEXTS)
+        client.upsert(
+            "fruits",
+            [
+                models.PointStruct(id=key, vector={"": vector}, payload={"page_content": text, "metadata": page})
+                for key, vector, text, page in zip(UUIDS, vectors, TEXTS, PAGES, strict=True)
+            ],
+        )
+        return client
+
+    async def test_is_searched_and_filtered(self, client: QdrantClient, words: WordEmbedder, call: Call) -> None:
+        store = await call(ColbertQdrantVectorStore, "upgrade", "fruits", words, client=client)
+
+        [found] = await call(store, "similarity_search", "green pear", 1)
+        filtered = await call(store, "similarity_search", "green pear", 3, {"page": {"$gt": 1}})
+
+        assert found == Document(id=UUIDS[1], page_content="green pear", metadata=PAGES[1])
+        assert texts(filtered) == ["yellow plum"]
+
+
 class Sparse:
     """Stands for a sparse embedding of langchain-qdrant."""
 
@@ -472,6 +499,15 @@ class TestRefused:
 
         with pytest.raises(InvalidInput, match="fusion='rrf'"):
             await call(store, "similarity_search", "apple", hybrid_fusion="rrf")
+
+    def test_recreating_what_other_tenants_share(self, words: WordEmbedder) -> None:
+        client = QdrantClient(":memory:")
+        ColbertQdrantVectorStore(client, "fruits", words, tenant="a").add_texts(["red apple"])
+
+        with pytest.raises(InvalidInput, match="all tenants' documents"):
+            ColbertQdrantVectorStore(client, "fruits", words, tenant="b", force_recreate=True)
+
+        assert client.count("fruits").count == 1
 
     def test_a_collection_of_dense_vectors(self, words: WordEmbedder) -> None:
         client = QdrantClient(":memory:")

@@ -49,7 +49,7 @@ class AsyncMultivectorCollection(AsyncManagedCollection):
         As in `MultivectorCollection`.
     dim, vector_name, content_key, metadata_key, stages, storage, indexes, tenant, shard_key, create
         As in `MultivectorCollection`.
-    client
+    client, async_client
         An `AsyncQdrantClient` or a `QdrantClient`.
     """
 
@@ -60,6 +60,7 @@ class AsyncMultivectorCollection(AsyncManagedCollection):
         *,
         dim: int | None = None,
         client: AsyncQdrantClient | QdrantClient | None = None,
+        async_client: AsyncQdrantClient | None = None,
         url: str | None = None,
         path: str | os.PathLike[str] | None = None,
         location: str | None = None,
@@ -80,6 +81,7 @@ class AsyncMultivectorCollection(AsyncManagedCollection):
         check_collection_name(name)
         self.place = Place(
             client=client,
+            async_client=async_client,
             url=url,
             path=path,
             location=location,

@@ -58,7 +58,7 @@ class ManagedCollection(Driver, Reopened):
         bool
             Whether there was one.
         """
-        with _at(Place(**place)) as driver:
+        with at(Place(**place)) as driver:
             return driver._run(administration.discard(name))
 
     def drop(self) -> None:
@@ -140,7 +140,7 @@ class AsyncManagedCollection(AsyncDriver, Reopened):
     @classmethod
     async def discard(cls, name: str, **place: Unpack[PlaceKeywords]) -> bool:
         """Remove a collection that need not fit; see `MultivectorCollection.discard`."""
-        async with _at_async(Place(**place)) as driver:
+        async with at_async(Place(**place)) as driver:
             return await driver._run(administration.discard(name))
 
     async def drop(self) -> None:

@@ -72,6 +72,7 @@ class Reopened:
         if place.path is None and not place.is_server:
             raise InvalidInput(f"{name}: it lives in this process's memory: open it with url= or path=")
         stated = {field.name: getattr(place, field.name) for field in fields(place)}
+        stated |= {"tenant": layout.tenant, "shard_key": layout.shard_key}
         if place.path is not None:
             stated["path"] = os.path.abspath(place.path)
         return {
