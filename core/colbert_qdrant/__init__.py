@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from colbert_qdrant.collection.aio import AsyncMultivectorCollection
     from colbert_qdrant.collection.points import Hit, Record
-    from colbert_qdrant.collection.stages import Bm25, Dense
+    from colbert_qdrant.collection.ranking import Blend
+    from colbert_qdrant.collection.stages import Bm25, Dense, Sparse
     from colbert_qdrant.collection.storage import Storage
     from colbert_qdrant.collection.sync import MultivectorCollection
     from colbert_qdrant.embedding.embedder import ColbertEmbedder
@@ -25,6 +26,7 @@ __version__ = "0.1.0"
 
 _MODULE_OF = {
     "AsyncMultivectorCollection": "colbert_qdrant.collection.aio",
+    "Blend": "colbert_qdrant.collection.ranking",
     "Bm25": "colbert_qdrant.collection.stages",
     "ColbertEmbedder": "colbert_qdrant.embedding.embedder",
     "ColbertReranker": "colbert_qdrant.rerank",
@@ -34,6 +36,7 @@ _MODULE_OF = {
     "MultivectorCollection": "colbert_qdrant.collection.sync",
     "Muvera": "colbert_qdrant.embedding.muvera",
     "Record": "colbert_qdrant.collection.points",
+    "Sparse": "colbert_qdrant.collection.stages",
     "Storage": "colbert_qdrant.collection.storage",
     "explain": "colbert_qdrant.explanation",
     "maxsim": "colbert_qdrant.scoring",
@@ -41,6 +44,7 @@ _MODULE_OF = {
 
 __all__ = [
     "AsyncMultivectorCollection",
+    "Blend",
     "Bm25",
     "ColbertEmbedder",
     "ColbertReranker",
@@ -50,6 +54,7 @@ __all__ = [
     "MultivectorCollection",
     "Muvera",
     "Record",
+    "Sparse",
     "Storage",
     "__version__",
     "explain",

@@ -321,17 +321,18 @@ def check_writable(layout: Layout) -> None:
     )
 
 
-def to_hit(point: models.ScoredPoint, layout: Layout, query_vectors: int) -> Hit:
-    """Return a search's answer as a `Hit`; the query had so many vectors."""
+def to_hit(point: models.ScoredPoint, layout: Layout, query_vectors: int, scale: float = 1.0) -> Hit:
+    """Return a search's answer as a `Hit`; the query had so many vectors, and scores are to be multiplied."""
     record = to_record(point, layout)
+    score = float(point.score) * scale
     return Hit(
         id=record.id,
         text=record.text,
         metadata=record.metadata,
         payload=record.payload,
         vectors=record.vectors,
-        score=float(point.score),
-        relevance=relevance(float(point.score), query_vectors),
+        score=score,
+        relevance=relevance(score, query_vectors),
     )
 
 

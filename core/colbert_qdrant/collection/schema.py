@@ -165,7 +165,7 @@ def attach(
         *_vector_differences(vector, by_name, layout.dim),
         *_making_differences(made_with, settings),
         *(
-            f"its first stage {stage!r} needs its encoder: pass stages=[Dense(..., name={stage!r})]"
+            f"its first stage {stage!r} needs its encoder: pass stages=[{_kind_of(stored, stage)}(..., name={stage!r})]"
             for stage in missing
         ),
         *(difference for stage in stages for difference in _stage_differences(stage, by_name, sparse, stored)),
@@ -209,6 +209,10 @@ def remembered(info: models.CollectionInfo) -> dict[str, Any]:
     """Return what a collection remembers of its making; nothing where it was made by hand."""
     found: dict[str, Any] | None = (getattr(info.config, "metadata", None) or {}).get(METADATA_KEY)
     return found or {}
+
+
+def _kind_of(stored: Mapping[str, Any], name: str) -> str:
+    return "Sparse" if stored[name].get("kind") == "sparse" else "Dense"
 
 
 def _stage_differences(

@@ -13,6 +13,8 @@ from qdrant_client import models
 
 from colbert_qdrant.collection import citing, points
 from colbert_qdrant.collection.diversity import diversified
+from colbert_qdrant.collection.grouping import best_of_each
+from colbert_qdrant.collection.indexes import payload_path
 from colbert_qdrant.collection.operations import (
     Call,
     Compute,
@@ -26,9 +28,10 @@ from colbert_qdrant.collection.operations import (
     with_vectors_of,
 )
 from colbert_qdrant.collection.points import Hit
+from colbert_qdrant.collection.ranking import Blend, Boost, as_formula
 from colbert_qdrant.collection.schema import Layout
-from colbert_qdrant.collection.stages import CANDIDATES, Fusion, plan_prefetch
-from colbert_qdrant.errors import InvalidInput
+from colbert_qdrant.collection.stages import CANDIDATES, Fusion, Stage, plan_prefetch
+from colbert_qdrant.errors import InvalidInput, UnsupportedByEngine
 from colbert_qdrant.types import Multivector
 
 
@@ -47,6 +50,9 @@ class SearchKeywords(TypedDict, total=False):
     fusion: Fusion
     exhaustive: bool
     passages: int
+    final: Blend | None
+    boost: Boost | None
+    group_by: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +88,14 @@ class SearchOptions:
     passages
         How many of each hit's best passages to return with it; see `MultivectorCollection.passages`. The hits' vectors
         are fetched for it.
+    final
+        What orders the candidates: ``None``: MaxSim alone; a `Blend` weighs it with first stages.
+    boost
+        A formula over the payload that changes each candidate's score, ``"$score"`` in it: a `FormulaQuery` of
+        `qdrant_client.models`, or one of its expressions. Score, relevance and thresholds are then of what comes out.
+        https://qdrant.tech/documentation/concepts/hybrid-queries/#score-boosting
+    group_by
+        A metadata key (spelled as for `create_index`): only the best hit of each of its values, strings or integers.
     """
 
     limit: int = 10
@@ -97,6 +111,9 @@ class SearchOptions:
     fusion: Fusion = "rrf"
     exhaustive: bool = False
     passages: int = 0
+    final: Blend | None = None
+    boost: Boost | None = None
+    group_by: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what Qdrant would answer with an error, or worse, not."""
@@ -111,6 +128,11 @@ class SearchOptions:
         check_relevance(self.min_relevance)
         if self.fusion not in ("rrf", "dbsf"):
             raise InvalidInput(f"fusion={self.fusion!r}: use 'rrf' or 'dbsf'")
+        if self.final is not None and not isinstance(self.final, Blend):
+            raise InvalidInput(f"final is a {type(self.final).__name__}; give a Blend, or None for MaxSim alone")
+        if self.group_by is not None and self.mmr is not None:
+            raise InvalidInput("mmr and group_by: a hit of each group is diverse already; give one of them")
+        object.__setattr__(self, "boost", as_formula(self.boost))
         object.__setattr__(self, "filter", check_filter(self.filter))  # frozen for everybody else
 
 
@@ -126,8 +148,8 @@ def search_batch(layout: Layout, queries: Sequence[Query], options: SearchOption
         return []
     vectors = yield from encoded(layout, queries)
     requests = yield from _requests(layout, queries, vectors, _asked_of_qdrant(options))
-    responses = yield from _responses(layout, requests, options)
-    found = [_hits(response, layout, len(query), options) for response, query in zip(responses, vectors, strict=True)]
+    answers = yield from _responses(layout, requests, options)
+    found = [_hits(answer, layout, len(query), options) for answer, query in zip(answers, vectors, strict=True)]
     if options.mmr is not None:
         pairs = list(zip(found, map(len, vectors), strict=True))
         found = yield Compute(lambda _: [_diverse(hits, rows, options) for hits, rows in pairs])
@@ -192,50 +214,104 @@ def _requests(
     layout: Layout, queries: Sequence[Query], encoded: Sequence[Multivector], options: SearchOptions
 ) -> Operation[list[models.QueryRequest]]:
     """Say what to ask Qdrant for each query."""
-    stages = () if options.exhaustive else layout.stages
+    weighed = () if options.final is None else options.final.weights
+    needed = [stage for stage in layout.stages if not options.exhaustive or stage.name in weighed]
     staged: list[list[Any]] = [[] for _ in queries]
-    if stages:
+    if needed:
         texts = [query if isinstance(query, str) else None for query in queries]
         staged = yield Compute(
             lambda _: [
-                [stage.encode_query(text, vectors) for stage in stages]
+                [stage.encode_query(text, vectors) for stage in needed]
                 for text, vectors in zip(texts, encoded, strict=True)
             ]
         )
+    if options.final is not None:
+        options.final.check(layout.stages)
     return [
-        models.QueryRequest.model_construct(
-            query=vectors,
-            prefetch=plan_prefetch(
-                list(zip(stages, stage_vectors, strict=True)),
-                candidates=max(options.candidates, options.limit + options.offset),
-                fusion=options.fusion,
-                filter=options.filter,
-                params=options.search_params,
-            )
-            or None,
-            using=layout.using,
-            filter=options.filter,
-            params=_rescored(layout, options.search_params),
-            limit=options.limit,
-            offset=options.offset or None,
-            score_threshold=_lowest_score(options, len(vectors)),
-            with_payload=True,
-            with_vector=with_vectors_of(layout, options.with_vectors),
-        )
+        _request(layout, vectors, list(zip(needed, stage_vectors, strict=True)), options)
         for vectors, stage_vectors in zip(encoded, staged, strict=True)
     ]
 
 
+def _request(
+    layout: Layout, vectors: Multivector, staged: Sequence[tuple[Stage, Any]], options: SearchOptions
+) -> models.QueryRequest:
+    """Say what to ask Qdrant for: candidates, their MaxSim, and what else has a say in their order."""
+    candidates = max(options.candidates, options.limit + options.offset)
+    about: dict[str, Any] = {"filter": options.filter, "params": options.search_params}
+    found = [] if options.exhaustive else plan_prefetch(staged, candidates=candidates, fusion=options.fusion, **about)
+    maxsim = {"query": vectors, "using": layout.using, "params": _rescored(layout, options.search_params)}
+    prefetch = found or None
+    if options.final is not None or options.boost is not None:
+        # Lists: what stands in a prefetch goes to the wire as it is.
+        inner = {**maxsim, "query": vectors.tolist(), "filter": options.filter, "limit": candidates}
+        branch = models.Prefetch.model_construct(prefetch=found or None, **inner)
+        maxsim = {"query": None, "using": None, "params": None}
+        prefetch = [branch]
+        if options.final is not None:
+            each = {
+                stage.name: plan_prefetch([(stage, vector)], candidates=candidates, fusion=options.fusion, **about)[0]
+                for stage, vector in staged
+            }
+            prefetch, maxsim["query"] = options.final.plan(branch, each, layout.stages, len(vectors))
+        if options.boost is not None:
+            if options.final is not None:
+                blend = {"query": maxsim["query"], "limit": candidates, "using": None}
+                prefetch = [models.Prefetch.model_construct(prefetch=prefetch, **blend)]
+            maxsim["query"] = options.boost
+    return models.QueryRequest.model_construct(
+        **maxsim,
+        prefetch=prefetch,
+        filter=options.filter,
+        limit=options.limit,
+        offset=options.offset or None,
+        score_threshold=_lowest_score(options, len(vectors)),
+        with_payload=True,
+        with_vector=with_vectors_of(layout, options.with_vectors),
+    )
+
+
 def _responses(
     layout: Layout, requests: Sequence[models.QueryRequest], options: SearchOptions
-) -> Operation[Sequence[models.QueryResponse]]:
+) -> Operation[list[list[models.ScoredPoint]]]:
     """Ask: a single query by the method for one, which every version of a server has."""
     about = {"collection_name": layout.name, "consistency": options.consistency}
+    if options.group_by is not None:
+        path = payload_path(options.group_by, layout)
+        return (yield from _grouped(layout, requests, options, path))
     if len(requests) > 1:
-        return (yield Call("query_batch_points", _given({**about, "requests": list(requests)})))  # type: ignore[no-any-return]
-    [request] = requests
-    arguments = {
-        **about,
+        answers = yield Call("query_batch_points", _given({**about, "requests": list(requests)}))
+        return [answer.points for answer in answers]
+    return [(yield Call("query_points", _given({**about, **_spelled(requests[0])}))).points]
+
+
+def _grouped(
+    layout: Layout, requests: Sequence[models.QueryRequest], options: SearchOptions, path: str
+) -> Operation[list[list[models.ScoredPoint]]]:
+    """Ask for the best of each group; where the engine has no groups, for more and more until there are enough."""
+    about = {"collection_name": layout.name, "consistency": options.consistency}
+    wanted = options.limit + options.offset
+    answers = []
+    for request in requests:
+        arguments = {**about, **_spelled(request), "limit": wanted, "offset": None}
+        try:
+            grouped = yield Call("query_points_groups", _given({**arguments, "group_by": path, "group_size": 1}))
+            best = [group.hits[0] for group in grouped.groups if group.hits]
+        except UnsupportedByEngine:
+            best, asked = [], wanted
+            while True:
+                asked *= 4
+                found = (yield Call("query_points", _given({**arguments, "limit": asked}))).points
+                best = best_of_each(found, path)
+                if len(best) >= wanted or len(found) < asked:
+                    break
+        answers.append(best[options.offset : wanted])
+    return answers
+
+
+def _spelled(request: models.QueryRequest) -> dict[str, Any]:
+    """Return a request as the arguments of the method for one."""
+    return {
         "query": request.query,
         "prefetch": request.prefetch,
         "using": request.using,
@@ -247,7 +323,6 @@ def _responses(
         "with_payload": request.with_payload,
         "with_vectors": request.with_vector,
     }
-    return [(yield Call("query_points", _given(arguments)))]
 
 
 def _given(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -259,11 +334,17 @@ def _lowest_score(options: SearchOptions, query_vectors: int) -> float | None:
     stated = [] if options.score_threshold is None else [options.score_threshold]
     if options.min_relevance:  # at 0 everything passes; a hair lower, as an engine rounds: `_hits` looks again
         stated.append(options.min_relevance * query_vectors - 1e-3)
-    return max(stated, default=None)
+    return max(stated) / _scale(options, query_vectors) if stated else None
 
 
-def _hits(response: models.QueryResponse, layout: Layout, query_vectors: int, options: SearchOptions) -> list[Hit]:
-    hits = [points.to_hit(point, layout, query_vectors) for point in response.points]
+def _scale(options: SearchOptions, query_vectors: int) -> float:
+    """Return what brings a score of Qdrant's onto MaxSim's scale; what comes of a boost is the caller's."""
+    return 1.0 if options.final is None or options.boost is not None else options.final.scale(query_vectors)
+
+
+def _hits(found: Sequence[models.ScoredPoint], layout: Layout, query_vectors: int, options: SearchOptions) -> list[Hit]:
+    scale = _scale(options, query_vectors)
+    hits = [points.to_hit(point, layout, query_vectors, scale) for point in found]
     return [hit for hit in hits if hit.relevance >= (options.min_relevance or 0)]
 
 

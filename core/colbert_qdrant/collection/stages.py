@@ -231,6 +231,77 @@ class Bm25:
         return models.Document(text=text, model=BM25_MODEL, options=options)
 
 
+@dataclass(frozen=True)
+class Sparse:
+    """Candidates by a learned sparse vector a text, such as SPLADE's.
+
+    Parameters
+    ----------
+    encoder
+        FastEmbed's ``SparseTextEmbedding``, or a function of texts that returns for each a mapping of index to weight,
+        a `qdrant_client.models.SparseVector`, or anything with ``indices`` and ``values``.
+    name
+        Of the sparse vector.
+    model
+        What the encoder is called in the collection's metadata; ``None``: what it says of itself.
+    idf
+        Let Qdrant multiply the weights with the inverse document frequency, for encoders that leave it out.
+    """
+
+    encoder: Any
+    name: str = "sparse"
+    model: str | None = None
+    idf: bool = False
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The encoder's name, and whether Qdrant weighs by document frequency."""
+        return {"kind": "sparse", "model": self.model or _name_of(self.encoder), "idf": self.idf}
+
+    def params(self) -> models.SparseVectorParams:
+        """Return a sparse vector."""
+        return models.SparseVectorParams(modifier=models.Modifier.IDF if self.idf else None)
+
+    def encode_documents(self, texts: Sequence[str], multivectors: Sequence[Multivector]) -> list[Any]:
+        """Encode the texts."""
+        encode = self.encoder if callable(self.encoder) else self._method("embed")
+        vectors = [self._sparse(vector) for vector in encode(list(texts))]
+        if len(vectors) != len(texts):
+            raise InvalidInput(f"stage {self.name!r}: {len(texts)} texts became {len(vectors)} vectors")
+        return vectors
+
+    def encode_query(self, text: str | None, multivector: Multivector) -> Any:
+        """Encode the query's text."""
+        encode = self.encoder if callable(self.encoder) else self._method("query_embed")
+        [vector] = encode([_needed(text, self.name)])
+        return self._sparse(vector)
+
+    def _method(self, name: str) -> Encode:
+        method: Encode | None = getattr(self.encoder, name, None)
+        if method is None:
+            raise InvalidInput(
+                f"Sparse({type(self.encoder).__name__}): give FastEmbed's SparseTextEmbedding or a function of texts"
+            )
+        return method
+
+    def _sparse(self, vector: Any) -> models.SparseVector:
+        if isinstance(vector, Mapping):
+            indices, values = list(vector.keys()), list(vector.values())
+        else:
+            indices, values = getattr(vector, "indices", None), getattr(vector, "values", None)
+        try:
+            places, weights = np.asarray(indices), np.asarray(values, dtype=np.float32)
+            fits = places.ndim == 1 and places.shape == weights.shape and len(np.unique(places)) == len(places)
+            if not (fits and (not places.size or places.dtype.kind in "iu") and np.isfinite(weights).all()):
+                raise ValueError
+            return models.SparseVector(indices=places.astype(np.uint32).tolist(), values=weights.tolist())
+        except (TypeError, ValueError):
+            raise InvalidInput(
+                f"stage {self.name!r}: {vector!r:.80} is no sparse vector; give a finite weight for each index, no "
+                "index twice, as a mapping or as indices and values"
+            ) from None
+
+
 BM25_MODEL = "Qdrant/bm25"
 
 
@@ -322,7 +393,7 @@ def as_stages(stages: Iterable[object]) -> tuple[Stage, ...]:
     checked = []
     for stage in made:
         if not isinstance(stage, Stage):
-            raise InvalidInput(f"{stage!r:.60} is no first stage; use Muvera(...), Dense(...) or Bm25(...)")
+            raise InvalidInput(f"{stage!r:.60} is no first stage; use Muvera, Dense, Sparse or Bm25")
         checked.append(stage)
     names = [stage.name for stage in checked]
     if len(set(names)) < len(names):
