@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from qdrant_client import models
 
-from colbert_qdrant import Bm25, MultivectorCollection, Muvera
+from colbert_qdrant import Blend, Bm25, MultivectorCollection, Muvera
 from colbert_qdrant.collection.points import TENANT_KEY, point_id
 from colbert_qdrant.errors import ColbertQdrantError, InvalidInput, UnsupportedByEngine
 from conftest import WordEmbedder
@@ -60,6 +60,13 @@ def test_nothing_of_another_is_found_read_or_counted(tenants: list[MultivectorCo
     assert ours.get([*IDS, *point_ids(theirs)], with_vectors=True) == []
     assert ours.score("their red apple", [*IDS, *point_ids(theirs)]) == {}
     assert ours.score("their red apple", IDS, texts=THEIRS) == {}
+    assert ours.passages("their red apple", [*IDS, *point_ids(theirs)]) == {}
+    assert ours.search("their red apple", final=Blend({"maxsim": 1, "bm25": 1})) == []
+    assert ours.search("their red apple", boost=models.SumExpression(sum=["$score", 1.0])) == []
+    assert ours.search("their red apple", group_by="n") == []
+    for record_id in IDS:
+        with pytest.raises(ColbertQdrantError, match=record_id):
+            ours.explain("their red apple", record_id)
 
 
 def test_nothing_of_another_is_changed_or_deleted(tenants: list[MultivectorCollection]) -> None:
@@ -139,6 +146,7 @@ def test_what_concerns_the_whole_collection_is_refused(tenants: list[Multivector
 def test_every_public_method_is_one_of_these() -> None:
     """Whoever adds a method adds it to a test above."""
     tested = {"search", "search_batch", "count", "scroll", "get", "score", "delete", "set_metadata", "add"}
+    tested |= {"passages", "explain"}
     refused = {"drop", "publish", "create_index", "drop_index", "add_stage"}
     tells_nothing = {"indexes", "optimize", "footprint", "plan", "name", "close", "as_async", "queries", "list"}
     of_no_collection = {"upgrade", "downgrade"}  # they take a name

@@ -102,7 +102,7 @@ class Blend:
             return chosen, models.RrfQuery(rrf=models.Rrf(k=RANK_CONSTANT, weights=[weight for _, weight in parts]))
         sparse = {stage.name for stage in stages if isinstance(stage.params(), models.SparseVectorParams)}
         total = sum(weight for _, weight in parts)
-        terms = [
+        terms: list[models.Expression] = [
             models.MultExpression(mult=[weight * vectors / total, self._share(number, name, name in sparse, vectors)])
             for number, (name, weight) in enumerate(parts)
         ]

@@ -240,11 +240,15 @@ def _request(
     candidates = max(options.candidates, options.limit + options.offset)
     about: dict[str, Any] = {"filter": options.filter, "params": options.search_params}
     found = [] if options.exhaustive else plan_prefetch(staged, candidates=candidates, fusion=options.fusion, **about)
-    maxsim = {"query": vectors, "using": layout.using, "params": _rescored(layout, options.search_params)}
+    maxsim: dict[str, Any] = {
+        "query": vectors,
+        "using": layout.using,
+        "params": _rescored(layout, options.search_params),
+    }
     prefetch = found or None
     if options.final is not None or options.boost is not None:
         # Lists: what stands in a prefetch goes to the wire as it is.
-        inner = {**maxsim, "query": vectors.tolist(), "filter": options.filter, "limit": candidates}
+        inner: dict[str, Any] = {**maxsim, "query": vectors.tolist(), "filter": options.filter, "limit": candidates}
         branch = models.Prefetch.model_construct(prefetch=found or None, **inner)
         maxsim = {"query": None, "using": None, "params": None}
         prefetch = [branch]
@@ -256,7 +260,7 @@ def _request(
             prefetch, maxsim["query"] = options.final.plan(branch, each, layout.stages, len(vectors))
         if options.boost is not None:
             if options.final is not None:
-                blend = {"query": maxsim["query"], "limit": candidates, "using": None}
+                blend: dict[str, Any] = {"query": maxsim["query"], "limit": candidates, "using": None}
                 prefetch = [models.Prefetch.model_construct(prefetch=prefetch, **blend)]
             maxsim["query"] = options.boost
     return models.QueryRequest.model_construct(
