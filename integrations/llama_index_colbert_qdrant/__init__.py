@@ -1,4 +1,4 @@
-"""ColBERT late interaction for LlamaIndex, on Qdrant: a vector store, a reranker, a placeholder embedding.
+"""ColBERT late interaction for LlamaIndex, on Qdrant: a vector store, its index, a reranker, a placeholder embedding.
 
 Names are loaded when they are used: ``import llama_index_colbert_qdrant`` alone costs nothing.
 """
@@ -13,6 +13,7 @@ from colbert_qdrant.errors import MissingExtra
 
 if TYPE_CHECKING:
     from llama_index_colbert_qdrant.embedding import ColbertTextEmbedding
+    from llama_index_colbert_qdrant.index import ColbertVectorStoreIndex
     from llama_index_colbert_qdrant.postprocessor import ColbertRerank
     from llama_index_colbert_qdrant.vector_store import ColbertQdrantVectorStore
 
@@ -24,9 +25,10 @@ _MODULE_OF = {
     "ColbertQdrantVectorStore": "llama_index_colbert_qdrant.vector_store",
     "ColbertRerank": "llama_index_colbert_qdrant.postprocessor",
     "ColbertTextEmbedding": "llama_index_colbert_qdrant.embedding",
+    "ColbertVectorStoreIndex": "llama_index_colbert_qdrant.index",
 }
 
-__all__ = ["ColbertQdrantVectorStore", "ColbertRerank", "ColbertTextEmbedding"]
+__all__ = ["ColbertQdrantVectorStore", "ColbertRerank", "ColbertTextEmbedding", "ColbertVectorStoreIndex"]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from typing import Any
 
 from llama_index.core.vector_stores.types import MetadataFilters, VectorStoreQuery, VectorStoreQueryMode
 from qdrant_client import models
 
 from colbert_qdrant.collection.operations import has_id
-from colbert_qdrant.collection.points import id_text, point_id
+from colbert_qdrant.collection.points import HASH_KEY, ID_KEY, id_text, point_id
 from colbert_qdrant.collection.schema import Layout
+from colbert_qdrant.collection.searching import SearchOptions
+from colbert_qdrant.collection.stages import CANDIDATES
 from colbert_qdrant.errors import InvalidInput, UnsupportedByEngine
 from llama_index_colbert_qdrant.filters import to_qdrant_filter
-from llama_index_colbert_qdrant.nodes import REF_DOC_KEY
+from llama_index_colbert_qdrant.nodes import NODE_KEY, REF_DOC_KEY
 
 MMR_THRESHOLD = 0.5
 MMR_CANDIDATES = 4
 """Candidates to choose each node from. Both defaults are those of LlamaIndex's other stores."""
+
+_OF_THE_QUERY = {"query": "the query itself", "limit": "similarity_top_k=", "mmr": "the mode 'mmr'"}
+_OPTIONS = [field.name for field in fields(SearchOptions) if field.name not in _OF_THE_QUERY]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,35 +46,38 @@ class Calls:
         Raises
         ------
         InvalidInput
-            The query has no text, or a number is out of range.
+            The query has no text, an option is none, or a number is out of range.
         UnsupportedByEngine
             The mode is none of this store, or there is no stage for it.
         """
         if query.query_str is None:
             raise InvalidInput(
                 "The query has no query_str: this store encodes the text of a query itself, token by token, and "
-                "can't search by the single vector of query_embedding"
+                "can't search by the single vector of query_embedding; get_nodes(filters=) finds nodes by filters alone"
             )
         further, limit = dict(options), query.similarity_top_k
         match query.mode:
             case VectorStoreQueryMode.DEFAULT:
                 pass
             case VectorStoreQueryMode.MMR:
-                threshold = _threshold(further.pop("mmr_threshold", query.mmr_threshold))
-                candidates = further.pop("mmr_prefetch_k", MMR_CANDIDATES * limit)
-                further["mmr"] = models.Mmr(diversity=1 - threshold, candidates_limit=candidates)
+                further["mmr"] = _mmr(query, further)
             case VectorStoreQueryMode.HYBRID | VectorStoreQueryMode.SEMANTIC_HYBRID:
-                self._check_hybrid(query)
+                self._check_words(query)
                 limit = query.hybrid_top_k or limit
+            case VectorStoreQueryMode.SPARSE | VectorStoreQueryMode.TEXT_SEARCH:
+                self._check_words(query)
             case mode:
-                raise UnsupportedByEngine(f"mode {mode.value!r} is not one of this store: use 'default' or 'mmr'")
+                raise UnsupportedByEngine(f"mode {mode.value!r} is not one of this store: use {self._modes()}")
+        if query.sparse_top_k is not None:
+            further["candidates"] = max(query.sparse_top_k, further.get("candidates", CANDIDATES))
         condition = all_of(
             nodes_with(query.node_ids) if query.node_ids else None,  # VectorStoreIndex says [] where it means all
             nodes_of(query.doc_ids) if query.doc_ids is not None else None,
             self._qdrant_filter(query.filters),
-            further.pop("qdrant_filters", None),
+            self._checked_keys(further.pop("qdrant_filters", None)),
+            further.pop("filter", None),
         )
-        return {**further, "query": query.query_str, "limit": limit, "filter": condition}
+        return {**_checked(further), "query": query.query_str, "limit": limit, "filter": condition}
 
     def selection(self, node_ids: list[str] | None, filters: MetadataFilters | None) -> models.Filter | None:
         """Return the filter of ``scroll``."""
@@ -92,25 +102,45 @@ class Calls:
         return nodes_of([ref_doc_id])
 
     @staticmethod
+    def documents(ref_doc_ids: Sequence[str]) -> models.Filter:
+        """Return the filter that the nodes of these documents pass."""
+        return nodes_of(ref_doc_ids)
+
+    @staticmethod
     def everything() -> models.Filter:
         """Return the filter that every node passes."""
         return models.Filter()
 
     def _qdrant_filter(self, filters: MetadataFilters | None) -> models.Filter | None:
-        return to_qdrant_filter(filters, metadata_key=self.layout.metadata_key)
+        return to_qdrant_filter(filters, self.layout)
 
-    def _check_hybrid(self, query: VectorStoreQuery) -> None:
-        if not any(isinstance(stage.params(), models.SparseVectorParams) for stage in self.layout.stages):
+    def _checked_keys(self, filter: models.Filter | None) -> models.Filter | None:
+        """Refuse ``qdrant_filters`` by keys that no node has: LlamaIndex's own store has the metadata at the top."""
+        ours = {self.layout.content_key, self.layout.metadata_key, ID_KEY, HASH_KEY, NODE_KEY}
+        for key in () if self.layout.made_by_hand else _keys(filter):
+            if re.split(r"[.\[]", key)[0].strip('"') not in ours:
+                raise InvalidInput(
+                    f"qdrant_filters asks for {key!r}, which is at the top of no node's payload: metadata lies below "
+                    f"{self.layout.metadata_key!r}, so write '{self.layout.metadata_key}.{key}'. For a key that was "
+                    "put there by hand give the filter as filter="
+                )
+        return filter
+
+    def _check_words(self, query: VectorStoreQuery) -> None:
+        if not self._has_words():
             raise UnsupportedByEngine(
                 f"mode {query.mode.value!r} searches for words beside meaning, and this store has no first stage for "
-                "words: make it with stages=[Bm25()] (others may be there as well), or use the mode 'default'"
+                "words: make it with enable_hybrid=True or stages=[Bm25()] (others may be there as well), or use the "
+                "mode 'default'"
             )
-        for name in ("alpha", "sparse_top_k"):
-            if getattr(query, name) is not None:
-                raise UnsupportedByEngine(
-                    f"{name}={getattr(query, name)}: the stages' candidates are fused by rank and ordered by MaxSim, "
-                    "nothing weighs one stage against another; leave it out"
-                )
+        if query.alpha is not None and not 0 <= query.alpha <= 1:
+            raise InvalidInput(f"alpha={query.alpha}: give a number from 0 (words alone) to 1 (meaning alone)")
+
+    def _has_words(self) -> bool:
+        return any(isinstance(stage.params(), models.SparseVectorParams) for stage in self.layout.stages)
+
+    def _modes(self) -> str:
+        return "'default', 'mmr', 'hybrid', 'sparse' or 'text_search'" if self._has_words() else "'default' or 'mmr'"
 
 
 def nodes_with(node_ids: Iterable[str]) -> models.Filter:
@@ -139,10 +169,48 @@ def all_of(*filters: models.Filter | None) -> models.Filter | None:
     return models.Filter(must=list(given)) if given else None
 
 
-def _threshold(given: float | None) -> float:
-    threshold = MMR_THRESHOLD if given is None else given
+def _mmr(query: VectorStoreQuery, further: dict[str, Any]) -> models.Mmr:
+    """Take the options of the mode MMR out of a query's."""
+    threshold = further.pop("mmr_threshold", query.mmr_threshold)
+    threshold = MMR_THRESHOLD if threshold is None else threshold
     if not 0 <= threshold <= 1:
         raise InvalidInput(
             f"mmr_threshold={threshold}: give a number from 0 (the least alike) to 1 (the most relevant)"
         )
-    return threshold
+    factor = further.pop("mmr_prefetch_factor", MMR_CANDIDATES)
+    candidates = further.pop("mmr_prefetch_k", None) or int(factor * query.similarity_top_k)
+    return models.Mmr(diversity=1 - threshold, candidates_limit=candidates)
+
+
+def _checked(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a query's further options as the collection's search takes them."""
+    checked = dict(options)
+    for name in options:
+        if name in _OF_THE_QUERY and name != "mmr":
+            raise InvalidInput(f"{name}= can't be among the options of a query: {_OF_THE_QUERY[name]} says it")
+        if name not in (*_OPTIONS, "mmr"):
+            near = get_close_matches(name, _OPTIONS, n=1)
+            way_out = f"did you mean {near[0]}=?" if near else f"there are {', '.join(_OPTIONS)}"
+            raise InvalidInput(f"{name}= is no option of a query: {way_out}")
+    if isinstance(params := checked.get("search_params"), Mapping):
+        checked["search_params"] = models.SearchParams(**params)
+    return checked
+
+
+def _keys(condition: Any) -> Iterator[str]:
+    """Yield the payload keys that a condition asks for; those within a nested one are below its own."""
+    match condition:
+        case models.Filter():
+            members = (condition.must, condition.should, condition.must_not, condition.min_should)
+            for member in members:
+                several = member.conditions if isinstance(member, models.MinShould) else member
+                for each in several if isinstance(several, list) else [several]:
+                    yield from _keys(each)
+        case models.FieldCondition():
+            yield condition.key
+        case models.IsEmptyCondition():
+            yield condition.is_empty.key
+        case models.IsNullCondition():
+            yield condition.is_null.key
+        case models.NestedCondition():
+            yield condition.nested.key

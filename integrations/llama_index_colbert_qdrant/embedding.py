@@ -2,44 +2,96 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from collections.abc import Sequence
+from typing import Any
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
+from llama_index.core.schema import BaseNode
 
 from colbert_qdrant.errors import InvalidInput
 
 PLACEHOLDER = [0.0]
-"""Of length 1 and value 0: another store refuses its dimension, and its cosine with anything is undefined."""
+"""Of length 1: another store refuses its dimension, and the cosine of 0 with anything is undefined."""
+
+SHOWN = [1.0]
+"""The placeholder where progress is to be shown: LlamaIndex tells its embedding model, and the store nothing."""
 
 
 class ColbertTextEmbedding(BaseEmbedding):
     """A placeholder for the embedding model of a `ColbertQdrantVectorStore`, which needs none.
 
     ``VectorStoreIndex`` asks for a model and embeds every node with it; ``IngestionPipeline`` hands only nodes with
-    an embedding to its vector store. This one marks each node for next to nothing, and needs no API key. As the
-    last transformation of a pipeline::
+    an embedding to its vector store. This one marks each node for next to nothing, and needs no API key. For all of a
+    program, so that ``VectorStoreIndex.from_vector_store(store)``, ``from_documents(documents, storage_context=...)``
+    and ``load_index_from_storage`` need no other::
+
+        Settings.embed_model = ColbertTextEmbedding()
+
+    or as the last transformation of a pipeline, which `ColbertQdrantVectorStore.as_pipeline` makes::
 
         IngestionPipeline(transformations=[SentenceSplitter(), ColbertTextEmbedding()], vector_store=store)
 
-    A query has no placeholder: only a store that searches by such a vector would ask for one.
+    A query has no placeholder, as only a store that searches by such a vector would ask for one; unless it is asked
+    for, for parts that want a vector and hand the query's text on as well, such as ``VectorMemoryBlock``.
+
+    Parameters
+    ----------
+    marks_queries
+        Give queries a placeholder too. A store that searches by vectors then finds nothing of use.
     """
 
     model_name: str = "colbert-qdrant placeholder"
     embed_batch_size: int = 2048
+    marks_queries: bool = False
 
     @classmethod
     def class_name(cls) -> str:
         """Return the name that LlamaIndex serialises the class by."""
         return "ColbertTextEmbedding"
 
+    # The public methods of the base class report each placeholder to callbacks and traces, and draw a bar.
+
+    def get_text_embedding(self, text: str) -> list[float]:
+        """Return a placeholder."""
+        return PLACEHOLDER.copy()
+
+    async def aget_text_embedding(self, text: str) -> list[float]:
+        """Return a placeholder."""
+        return PLACEHOLDER.copy()
+
+    def get_text_embedding_batch(
+        self, texts: list[str], show_progress: bool = False, **kwargs: Any
+    ) -> list[list[float]]:
+        """Return a placeholder a text."""
+        return [(SHOWN if show_progress else PLACEHOLDER).copy() for _ in texts]
+
+    async def aget_text_embedding_batch(
+        self, texts: list[str], show_progress: bool = False, **kwargs: Any
+    ) -> list[list[float]]:
+        """Return a placeholder a text."""
+        return self.get_text_embedding_batch(texts, show_progress=show_progress)
+
     def _get_text_embedding(self, text: str) -> list[float]:
         return PLACEHOLDER.copy()
 
-    def _get_query_embedding(self, query: str) -> NoReturn:
+    def _get_query_embedding(self, query: str) -> list[float]:
+        if self.marks_queries:
+            return PLACEHOLDER.copy()
         raise InvalidInput(
             "ColbertTextEmbedding embeds nothing, it only marks nodes for a ColbertQdrantVectorStore, which encodes "
-            "texts and queries itself. Whatever asked it for a query's vector needs a real embedding model"
+            "texts and queries itself. Whatever asked it for a query's vector needs a real embedding model; or, where "
+            "it hands the query's text to the store as well, ColbertTextEmbedding(marks_queries=True)"
         )
 
-    async def _aget_query_embedding(self, query: str) -> NoReturn:
-        self._get_query_embedding(query)
+    async def _aget_query_embedding(self, query: str) -> list[float]:
+        return self._get_query_embedding(query)
+
+
+def is_shown(nodes: Sequence[BaseNode]) -> bool:
+    """Return whether whoever marked these nodes was told to show progress."""
+    return any(node.embedding == SHOWN for node in nodes)
+
+
+def embedded(nodes: Sequence[BaseNode]) -> list[BaseNode]:
+    """Return the nodes that come with an embedding of a real model."""
+    return [node for node in nodes if node.embedding is not None and len(node.embedding) > 1]

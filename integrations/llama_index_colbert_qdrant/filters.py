@@ -10,7 +10,15 @@ answer at all is refused. Four rules hold for every operator:
 - A value of another type than the filter's does not match; the reference may raise ``TypeError``.
 - A boolean is not a number: ``1`` does not select ``True``, as it does in Python; ``1`` is ``1.0``.
 - Where a payload index answers, it knows the values of its own type alone: an integer index no floats.
+
+Language models write filters too (`VectorIndexAutoRetriever`), and write strings where lists or numbers are meant. One
+rule reads them: **where an operator needs a list, a string is the list of its parts between commas, each as the text
+and, where it spells one, as the number that it is; where it needs a number, a string that spells one is that number.**
 """
+
+import math
+from collections.abc import Callable
+from functools import partial
 
 from llama_index.core.vector_stores.types import (
     FilterCondition,
@@ -21,20 +29,24 @@ from llama_index.core.vector_stores.types import (
 from qdrant_client import models
 
 from colbert_qdrant.collection import conditions
-from colbert_qdrant.collection.conditions import Bound
+from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.errors import InvalidInput, UnsupportedByEngine
+from llama_index_colbert_qdrant.nodes import REF_DOC_KEY
 
 Scalar = str | int | float
+Ask = Callable[[str], models.Condition]
 
-_BOUNDS: dict[FilterOperator, Bound] = {
+_BOUNDS = {
     FilterOperator.GT: "gt",
     FilterOperator.GTE: "gte",
     FilterOperator.LT: "lt",
     FilterOperator.LTE: "lte",
 }
+DOCUMENT_KEYS = {"doc_id", "document_id", "ref_doc_id"}
+"""What LlamaIndex's own stores write into metadata for the document of a node."""
 
 
-def to_qdrant_filter(filters: MetadataFilters | None, *, metadata_key: str = "metadata") -> models.Filter | None:
+def to_qdrant_filter(filters: MetadataFilters | None, layout: Layout) -> models.Filter | None:
     """Translate LlamaIndex's filters.
 
     Parameters
@@ -42,8 +54,8 @@ def to_qdrant_filter(filters: MetadataFilters | None, *, metadata_key: str = "me
     filters : MetadataFilters or None
         Groups may nest. A group's ``condition`` is AND when it is None; NOT selects what none of its filters
         matches. An empty group matches everything.
-    metadata_key : str
-        The payload key under which the user's metadata is stored.
+    layout
+        Of the collection: where it keeps the metadata.
 
     Returns
     -------
@@ -60,17 +72,19 @@ def to_qdrant_filter(filters: MetadataFilters | None, *, metadata_key: str = "me
 
     Notes
     -----
-    A key is one literal name, as in the reference: ``"a.b"`` is the entry named ``a.b``, not the entry ``b``
-    of a dictionary ``a``.
+    A key is the name of an entry, as in the reference. Where it has dots or brackets it is also a path, as in Qdrant:
+    ``"author.name"`` is the entry of that name and the entry ``name`` of a dictionary ``author``; ``"tags[]"`` are the
+    elements of ``tags``. ``"doc_id"``, ``"document_id"`` and ``"ref_doc_id"`` are entries of these names and the
+    document that a node was made from.
     """
     if filters is None or not filters.filters:
         return None
-    return _group(filters, metadata_key)
+    return _group(filters, layout)
 
 
-def _group(group: MetadataFilters, metadata_key: str) -> models.Filter:
+def _group(group: MetadataFilters, layout: Layout) -> models.Filter:
     members: list[models.Condition] = [
-        _group(member, metadata_key) if isinstance(member, MetadataFilters) else _condition(member, metadata_key)
+        _group(member, layout) if isinstance(member, MetadataFilters) else _condition(member, layout)
         for member in group.filters
     ]
     if group.condition == FilterCondition.OR:
@@ -80,87 +94,138 @@ def _group(group: MetadataFilters, metadata_key: str) -> models.Filter:
     return models.Filter(must=members)
 
 
-def _condition(asked: MetadataFilter, metadata_key: str) -> models.Condition:
-    path = conditions.path(metadata_key, asked.key)
+def _condition(asked: MetadataFilter, layout: Layout) -> models.Condition:
+    on = partial(_on, asked.key, layout)
     match asked.operator:
         case FilterOperator.EQ:
-            return _equal(path, asked)
+            return on(_equal(asked))
         case FilterOperator.NE:
-            return models.Filter(must_not=[_equal(path, asked)])
+            return _none_of(on(_equal(asked)))
         case FilterOperator.IN | FilterOperator.ANY:
-            return conditions.one_of(path, _list(path, asked))
+            return on(partial(conditions.one_of, values=_list(asked)))
         case FilterOperator.NIN:
-            return models.Filter(must_not=[conditions.one_of(path, _list(path, asked))])
+            return _none_of(on(partial(conditions.one_of, values=_list(asked))))
         case FilterOperator.ALL:
-            return _all_of(path, asked)
+            return on(_all_of(asked))
         case FilterOperator.CONTAINS:
-            return conditions.equal(path, _scalar(path, asked))
+            return on(partial(conditions.equal, value=_scalar(asked)))
         case FilterOperator.GT | FilterOperator.GTE | FilterOperator.LT | FilterOperator.LTE:
-            return conditions.ordered(path, **{_BOUNDS[asked.operator]: _scalar(path, asked)})
+            bound = {_BOUNDS[asked.operator]: _ordered(asked)}
+            return on(lambda path: conditions.ordered(path, **bound))
         case FilterOperator.TEXT_MATCH:
-            return conditions.substring(path, _text(path, asked))
+            return on(partial(conditions.substring, text=_text(asked)))
         case FilterOperator.TEXT_MATCH_INSENSITIVE:
-            return _words(path, asked)
+            return on(_words(asked))
         case FilterOperator.IS_EMPTY:
-            return _empty(path)
+            return _none_of(on(_holds_something))
 
 
-def _equal(path: str, asked: MetadataFilter) -> models.Condition:
-    """EQ, and NE as its negation, so that NE selects points that lack the key, as in the reference.
+def _on(key: str, layout: Layout, ask: Ask) -> models.Condition:
+    """Ask a question of each place that a key may stand for."""
+    steps = key.split(".")
+    asked = [conditions.in_metadata(layout, [key], ask)]
+    if key in DOCUMENT_KEYS:
+        asked.append(ask(REF_DOC_KEY))
+    if "[]" in key and all(step.removesuffix("[]") for step in steps):
+        names = [conditions.path(step.removesuffix("[]")) + "[]" * step.endswith("[]") for step in steps]
+        asked.append(ask(".".join([conditions.path(layout.metadata_key), *names])))
+    elif len(steps) > 1 and all(steps):
+        asked.append(conditions.in_metadata(layout, steps, ask))
+    return asked[0] if len(asked) == 1 else models.Filter(should=asked)
+
+
+def _none_of(condition: models.Condition) -> models.Filter:
+    """Negate, so that NE and NIN select points that lack the key, as in the reference."""
+    return models.Filter(must_not=[condition])
+
+
+def _equal(asked: MetadataFilter) -> Ask:
+    """EQ, and NE as its negation.
 
     None selects an explicit null. The reference lets ``EQ None`` select nothing and ``NE None`` everything.
     """
     if isinstance(asked.value, list):
-        raise UnsupportedByEngine(
-            f"{_name(path, asked)}: Qdrant can't compare a whole list; use ANY or ALL for its elements"
-        )
-    return conditions.equal(path, asked.value)
+        raise UnsupportedByEngine(f"{_name(asked)}: Qdrant can't compare a whole list; use ANY or ALL for its elements")
+    return partial(conditions.equal, value=asked.value)
 
 
-def _all_of(path: str, asked: MetadataFilter) -> models.Condition:
+def _all_of(asked: MetadataFilter) -> Ask:
     """ALL. Like CONTAINS, it takes a stored scalar for an array of one and does not search in a string.
 
     An empty list is contained in every stored value, but for the empty array: Qdrant sees no value there.
     """
-    values = _list(path, asked)
-    if not values:
-        return models.Filter(must_not=[conditions.empty(path)])
-    return models.Filter(must=[conditions.equal(path, value) for value in values])
+    if isinstance(asked.value, str):
+        parts = [_readings(part) for part in _parts(asked.value)]
+    else:
+        parts = [[value] for value in _list(asked)]
+    if not parts:
+        return conditions.valued
+    return lambda path: models.Filter(must=[conditions.one_of(path, readings) for readings in parts])
 
 
-def _words(path: str, asked: MetadataFilter) -> models.FieldCondition:
+def _words(asked: MetadataFilter) -> Ask:
     """TEXT_MATCH_INSENSITIVE: every word of the text is among the stored words, in any order.
 
     The reference looks for a substring. Qdrant finds those only with their case (TEXT_MATCH), which serves
     for a text that has none, such as a number.
     """
-    text = _text(path, asked)
+    text = _text(asked)
     has_case = text.lower() != text.upper()
-    return conditions.words(path, text) if has_case else conditions.substring(path, text)
+    return partial(conditions.words if has_case else conditions.substring, text=text)
 
 
-def _empty(path: str) -> models.Filter:
-    """IS_EMPTY: missing, null or an empty array, which is Qdrant's notion, or an empty string as well."""
-    return models.Filter(should=[conditions.empty(path), conditions.equal(path, "")])
+def _holds_something(path: str) -> models.Filter:
+    """IS_EMPTY, negated: empty is missing, null or an empty array, which is Qdrant's notion, or an empty string."""
+    return models.Filter(must_not=[conditions.empty(path), conditions.equal(path, "")])
 
 
-def _scalar(path: str, asked: MetadataFilter) -> Scalar:
-    if asked.value is None or isinstance(asked.value, list):
-        raise InvalidInput(f"{_name(path, asked)}: this operator needs one string or number")
-    return asked.value
-
-
-def _list(path: str, asked: MetadataFilter) -> list[Scalar]:
+def _list(asked: MetadataFilter) -> list[Scalar]:
+    """Return the list that IN and its kin need: a string by its parts, and whole, as one name may hold a comma."""
+    if isinstance(asked.value, str):
+        parts = [reading for part in _parts(asked.value) for reading in _readings(part)]
+        return [asked.value, *parts] if parts else []
     if not isinstance(asked.value, list):
-        raise InvalidInput(f"{_name(path, asked)}: this operator needs a list of strings or numbers")
+        raise InvalidInput(f"{_name(asked)}: this operator needs a list of strings or numbers")
     return list(asked.value)
 
 
-def _text(path: str, asked: MetadataFilter) -> str:
-    if not isinstance(asked.value, str):
-        raise InvalidInput(f"{_name(path, asked)}: this operator needs a string")
+def _parts(text: str) -> list[str]:
+    return [part for part in map(str.strip, text.split(",")) if part]
+
+
+def _readings(text: str) -> list[Scalar]:
+    number = _spelled(text)
+    return [text] if number is None else [text, number]
+
+
+def _ordered(asked: MetadataFilter) -> Scalar:
+    """GT, GTE, LT, LTE take a number, a string that spells one, or a date."""
+    value = _scalar(asked)
+    number = _spelled(value) if isinstance(value, str) else None
+    return value if number is None else number
+
+
+def _spelled(text: str) -> int | float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    if not math.isfinite(number):
+        return None
+    return int(text) if text.strip().lstrip("+-").isdecimal() else number
+
+
+def _scalar(asked: MetadataFilter) -> Scalar:
+    if asked.value is None or isinstance(asked.value, list):
+        raise InvalidInput(f"{_name(asked)}: this operator needs one string or number")
     return asked.value
 
 
-def _name(path: str, asked: MetadataFilter) -> str:
-    return f"filter on {path}: {asked.operator.value} {asked.value!r:.60}"
+def _text(asked: MetadataFilter) -> str:
+    if not isinstance(asked.value, str):
+        raise InvalidInput(f"{_name(asked)}: this operator needs a string")
+    return asked.value
+
+
+def _name(asked: MetadataFilter) -> str:
+    return f"filter on {asked.key!r}: {asked.operator.value} {asked.value!r:.60}"

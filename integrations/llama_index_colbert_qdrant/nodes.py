@@ -26,6 +26,9 @@ NODE_KEY = "_node"
 REF_DOC_KEY = f"{NODE_KEY}.ref_doc_id"
 """Payload path of the document a node was made from; null for a node that was made from none."""
 
+DOCUMENT_INDEX = f"$.{REF_DOC_KEY}"
+"""The same as a collection's ``create_index`` takes it."""
+
 _CLASSES: dict[object, type[BaseNode]] = {
     known.class_name(): known for known in (TextNode, Node, IndexNode, ImageNode, Document, ImageDocument)
 }
@@ -65,11 +68,17 @@ def as_node(record: Record) -> BaseNode:
     return _CLASSES.get(data["class_name"], TextNode).from_dict(data)
 
 
+def document_hash(record: Record) -> str | None:
+    """Return the hash of the document that a record's node was made from, as it was then."""
+    source = as_node(record).source_node
+    return None if source is None else source.hash
+
+
 def as_result(hits: Sequence[Hit]) -> VectorStoreQueryResult:
-    """Return hits as nodes, their MaxSim and their ids."""
+    """Return hits as nodes, their relevance from 0 to 1, and their ids."""
     return VectorStoreQueryResult(
         nodes=[as_node(hit) for hit in hits],
-        similarities=[hit.score for hit in hits],
+        similarities=[hit.relevance for hit in hits],
         ids=[hit.id for hit in hits],
     )
 

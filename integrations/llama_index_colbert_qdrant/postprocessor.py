@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import warnings
+from typing import TYPE_CHECKING, Any, Self
 
 from llama_index.core.bridge.pydantic import Field, PrivateAttr
 from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from llama_index_colbert_qdrant.vector_store import ColbertQdrantVectorStore
 
 RETRIEVAL_SCORE = "retrieval_score"
+GIVEN = "made_with"
+"""Where the settings say what the reranker was made with that they can't hold."""
 
 dispatcher = get_dispatcher(__name__)
 
@@ -29,19 +32,26 @@ class ColbertRerank(BaseNodePostprocessor):
 
     The nodes it is given stay as they are.
 
+    Arguments and their order are those of LlamaIndex's own ``ColbertRerank``. Scores are relevances from 0 to 1. Texts
+    are encoded whole, unless the embedder was made with `long_documents`. Make one and keep it, as any model.
+
     Parameters
     ----------
+    top_n
+        Most nodes to return; ``None``: all.
     model
         Name or folder of a model; see `ColbertEmbedder`, whose default is that of this class too.
-    top_n
-        Most nodes to return.
+    tokenizer
+        Has no effect: a model's tokenizer is its own.
+    device
+        Of `ColbertEmbedder`, such as ``"cuda"``.
+    keep_retrieval_score
+        Keep the score a node came with as ``retrieval_score`` in its metadata.
     embedder
         Any `Embedder`, in the place of `model`.
     vector_store
-        In the place of `model`: nodes that this store holds are scored by their stored vectors, in Qdrant, and only
-        others are encoded, by its embedder.
-    keep_retrieval_score
-        Keep the score a node came with as ``retrieval_score`` in its metadata.
+        In the place of `model`: nodes that this store holds with the same text are scored by their stored vectors, in
+        Qdrant, and only others are encoded, by its embedder.
     metadata_mode
         Which metadata is encoded with a node's text. Stored vectors are those of ``EMBED``.
     callback_manager
@@ -50,12 +60,12 @@ class ColbertRerank(BaseNodePostprocessor):
     Raises
     ------
     InvalidInput
-        More than one of `model`, `embedder` and `vector_store`, or a `top_n` below 1.
+        More than one of `model`, `embedder` and `vector_store`, or a `top_n` that is no number or below 1.
 
     Examples
     --------
     >>> from llama_index.core.schema import TextNode
-    >>> rerank = ColbertRerank("all-MiniLM-L6-v2-int8", top_n=1)
+    >>> rerank = ColbertRerank(1, "all-MiniLM-L6-v2-int8")
     >>> nodes = [NodeWithScore(node=TextNode(text=text)) for text in ("Toys.", "A soldier relives the same day.")]
     >>> [best] = rerank.postprocess_nodes(nodes, query_str="time loop")
     >>> best.text
@@ -63,34 +73,50 @@ class ColbertRerank(BaseNodePostprocessor):
     """
 
     model: str = Field(description="Name of the ColBERT model.")
-    top_n: int = Field(description="Most nodes to return.")
+    top_n: int | None = Field(description="Most nodes to return.")
+    device: str | None = Field(description="Device of the model.")
     keep_retrieval_score: bool = Field(description="Whether to keep the retrieval score in the metadata.")
     metadata_mode: MetadataMode = Field(description="Which metadata is encoded with a node's text.")
 
     _reranker: ColbertReranker = PrivateAttr()
+    _given: str | None = PrivateAttr()
 
     def __init__(
         self,
+        top_n: int | None = 5,
         model: str | None = None,
-        top_n: int = 5,
+        tokenizer: str | None = None,
+        device: str | None = None,
+        keep_retrieval_score: bool | None = False,
         *,
         embedder: Embedder | None = None,
         vector_store: ColbertQdrantVectorStore | None = None,
-        keep_retrieval_score: bool = False,
         metadata_mode: MetadataMode = MetadataMode.EMBED,
         callback_manager: CallbackManager | None = None,
     ) -> None:
-        if top_n < 1:
-            raise InvalidInput(f"top_n={top_n}: give at least 1")
-        reranker = _reranker(model, embedder, vector_store)
+        if top_n is not None and (isinstance(top_n, bool) or not isinstance(top_n, int) or top_n < 1):
+            raise InvalidInput(
+                f"top_n={top_n!r}: give a number of at least 1, or None for all; a model's name is model="
+            )
+        if tokenizer is not None:
+            warnings.warn(f"tokenizer={tokenizer!r} has no effect: the model brings its own", stacklevel=2)
+        sources = {"model": model, "embedder": embedder, "vector_store": vector_store}
+        named = [name for name, value in sources.items() if value is not None]
+        if len(named) > 1:
+            raise InvalidInput(f"{' and '.join(named)} each bring a model; give one of them")
+        if device is not None and named not in ([], ["model"]):
+            raise InvalidInput(f"device={device!r} is for a model by name; {named[0]} has its own")
+        reranker = _reranker(model, device, embedder, vector_store)
         super().__init__(  # type: ignore[call-arg]  # mypy knows the fields of the base class only
             model=reranker.embedder.model_name,
             top_n=top_n,
-            keep_retrieval_score=keep_retrieval_score,
+            device=device,
+            keep_retrieval_score=bool(keep_retrieval_score),
             metadata_mode=metadata_mode,
             callback_manager=callback_manager or CallbackManager(),
         )
         self._reranker = reranker
+        self._given = named[0] if named and named != ["model"] else None
 
     @classmethod
     def class_name(cls) -> str:
@@ -105,12 +131,13 @@ class ColbertRerank(BaseNodePostprocessor):
         if not nodes:
             return []
         query = query_bundle.query_str
-        dispatcher.event(ReRankStartEvent(query=query_bundle, nodes=nodes, top_n=self.top_n, model_name=self.model))
+        top_n = self.top_n or len(nodes)
+        dispatcher.event(ReRankStartEvent(query=query_bundle, nodes=nodes, top_n=top_n, model_name=self.model))
         payload: dict[str, Any] = {
             EventPayload.NODES: nodes,
             EventPayload.MODEL_NAME: self.model,
             EventPayload.QUERY_STR: query,
-            EventPayload.TOP_K: self.top_n,
+            EventPayload.TOP_K: top_n,
         }
         with self.callback_manager.event(CBEventType.RERANKING, payload=payload) as event:
             ranked = self._reranker.rerank(
@@ -119,7 +146,7 @@ class ColbertRerank(BaseNodePostprocessor):
                 ids=[node.node_id for node in nodes],
                 top_n=self.top_n,
             )
-            reranked = [self._scored(nodes[candidate.index], candidate.score) for candidate in ranked]
+            reranked = [self._scored(nodes[candidate.index], candidate.relevance) for candidate in ranked]
             event.on_end(payload={EventPayload.NODES: reranked})
         dispatcher.event(ReRankEndEvent(nodes=reranked))
         return reranked
@@ -130,14 +157,54 @@ class ColbertRerank(BaseNodePostprocessor):
             node = node.model_copy(update={"metadata": {**node.metadata, RETRIEVAL_SCORE: retrieved.score}})
         return retrieved.model_copy(update={"node": node, "score": score})
 
+    def to_dict(self, **kwargs: Any) -> dict[str, Any]:
+        """Return the settings; of an embedder or a store that was given, only that it was, see `from_dict`."""
+        data = super().to_dict(**kwargs)
+        return data if self._given is None else {**data, GIVEN: self._given}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any], **kwargs: Any) -> Self:
+        """Return the reranker of these settings.
+
+        Raises
+        ------
+        InvalidInput
+            It had an embedder or a store of its own, which a dict does not hold, and none is given in its place.
+        """
+        settings = {**data, **kwargs}
+        given = settings.pop(GIVEN, None)
+        if given is not None and not any(kwargs.get(name) is not None for name in ("embedder", "vector_store")):
+            raise InvalidInput(f"this {cls.__name__} was made with {given}=, which a dict does not hold: give {given}=")
+        if given is not None:
+            settings.pop("model")
+        settings.pop("class_name", None)
+        return cls(**settings)
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """Return another of the same settings, which shares the model and the store."""
+        return self.model_copy()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Be rebuilt of what it was made of: LlamaIndex would drop what can't be pickled."""
+        if self._given == "vector_store":
+            raise TypeError(
+                f"a {type(self).__name__} with vector_store= can't be pickled, as the store can't: make another there"
+            )
+        return _remade, (type(self), self.to_dict(), self._reranker.embedder if self._given else None)
+
+
+def _remade(cls: type[ColbertRerank], data: dict[str, Any], embedder: Embedder | None) -> ColbertRerank:
+    return cls.from_dict(data) if embedder is None else cls.from_dict(data, embedder=embedder)
+
 
 def _reranker(
-    model: str | None, embedder: Embedder | None, vector_store: ColbertQdrantVectorStore | None
+    model: str | None, device: str | None, embedder: Embedder | None, vector_store: ColbertQdrantVectorStore | None
 ) -> ColbertReranker:
-    given = {"model": model, "embedder": embedder, "vector_store": vector_store}
-    named = [name for name, value in given.items() if value is not None]
-    if len(named) > 1:
-        raise InvalidInput(f"{' and '.join(named)} each bring a model; give one of them")
     if vector_store is not None:
         return ColbertReranker(vector_store.collection.embedder, collection=vector_store.collection)
+    if device is not None:
+        from colbert_qdrant import ColbertEmbedder
+        from colbert_qdrant.embedding.embedder import DEFAULT_MODEL
+
+        embedder = ColbertEmbedder(model or DEFAULT_MODEL, device=device)  # type: ignore[arg-type]  # checked there
     return ColbertReranker(windowed(embedder or model))

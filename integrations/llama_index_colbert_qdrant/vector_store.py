@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from llama_index.core.bridge.pydantic import PrivateAttr
-from llama_index.core.indices import VectorStoreIndex
-from llama_index.core.schema import BaseNode
+from llama_index.core.ingestion import IngestionPipeline
+from llama_index.core.node_parser import SentenceSplitter
+from llama_index.core.schema import BaseNode, Document, TransformComponent
 from llama_index.core.vector_stores.types import (
     BasePydanticVectorStore,
     MetadataFilters,
@@ -18,18 +20,24 @@ from llama_index.core.vector_stores.types import (
 )
 
 from colbert_qdrant.embedders import windowed
-from llama_index_colbert_qdrant.embedding import ColbertTextEmbedding
-from llama_index_colbert_qdrant.nodes import as_columns, as_node, as_result
+from colbert_qdrant.errors import InvalidInput
+from llama_index_colbert_qdrant import adding, migration
+from llama_index_colbert_qdrant.embedding import ColbertTextEmbedding, is_shown
+from llama_index_colbert_qdrant.nodes import DOCUMENT_INDEX, as_columns, as_node, as_result, document_hash
+from llama_index_colbert_qdrant.splitting import splitter_for
 
 if TYPE_CHECKING:
+    from types import TracebackType
     from typing import Self
 
     from qdrant_client import QdrantClient
 
     from colbert_qdrant import MultivectorCollection, Muvera, Storage
+    from colbert_qdrant.collection.indexes import Index
     from colbert_qdrant.collection.stages import Stage
     from colbert_qdrant.types import Embedder
     from llama_index_colbert_qdrant.calls import Calls
+    from llama_index_colbert_qdrant.index import ColbertVectorStoreIndex
 
 
 class ColbertQdrantVectorStore(BasePydanticVectorStore):
@@ -46,18 +54,33 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
     collection_name
         Created when it is missing.
     embedder
-        A `ColbertEmbedder`, the name of a model, or any `Embedder`; ``None``: `ColbertEmbedder`'s default.
-    client, url, path, location, api_key, prefer_grpc, timeout
+        A `ColbertEmbedder`, the name of a model, or any `Embedder`; ``None``: `ColbertEmbedder`'s default. Long texts
+        are encoded whole, as windows, unless the embedder was made with `long_documents`.
+    client, url, path, location, api_key, prefer_grpc, timeout, client_options
         Where the collection lives: one of the first four, by default in memory. See `MultivectorCollection`.
     vector_name, content_key, metadata_key
         What its parts are called in Qdrant.
     stages
         What finds candidates for MaxSim: `Muvera`, `Dense`, `Bm25`, or several. See `MultivectorCollection`.
+    enable_hybrid
+        Candidates by words beside those by meaning, and so the mode "hybrid": ``[Muvera(dim), Bm25()]`` where there
+        are no `stages`, else a `Bm25` more.
     storage
         How a new collection is stored.
+    indexes
+        Payload indexes by metadata key, such as ``{"year": "integer"}``; those that are missing are made.
+    payload_indexes
+        The same as LlamaIndex's own store takes it: ``[{"field_name": "year", "field_schema": "integer"}]``.
+    index_doc_id
+        Index the document of each node, by which documents are deleted and updated, when nodes are added.
+    **others
+        Of LlamaIndex's own store: ``aclient``, ``batch_size``, ``parallel`` and ``max_retries`` have no effect; what
+        stands for the others, the error says.
 
     Raises
     ------
+    InvalidInput
+        An argument is none, or no place.
     CollectionMismatch
         The collection was made for other vectors or by another model.
     EngineUnavailable
@@ -65,14 +88,14 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
 
     Notes
     -----
-    Similarities are MaxSim: sums over the query's vectors, not numbers from 0 to 1.
+    Similarities are relevances: MaxSim divided by the number of the query's vectors, from 0 to 1. MaxSim itself is
+    what ``store.collection.search`` gives.
 
     Examples
     --------
     >>> from llama_index.core.schema import Document
     >>> store = ColbertQdrantVectorStore("movies", "all-MiniLM-L6-v2-int8")
-    >>> index = store.as_index()
-    >>> index.insert(Document(text="A soldier relives the same day."))
+    >>> index = store.as_index([Document(text="A soldier relives the same day.")])
     >>> [found] = index.as_retriever(similarity_top_k=1).retrieve("time loop")
     >>> found.text
     'A soldier relives the same day.'
@@ -84,6 +107,8 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
 
     _collection: MultivectorCollection = PrivateAttr()
     _is_shared: bool = PrivateAttr(default=False)
+    _indexes_documents: bool = PrivateAttr(default=True)
+    _has_warned: bool = PrivateAttr(default=False)
 
     def __init__(
         self,
@@ -96,18 +121,28 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
         location: str | None = None,
         api_key: str | None = None,
         prefer_grpc: bool = False,
-        timeout: int | None = None,
+        timeout: float | None = None,
+        client_options: Mapping[str, Any] | None = None,
         vector_name: str = "colbert",
         content_key: str = "page_content",
         metadata_key: str = "metadata",
         stages: Iterable[Stage | Muvera] | None = None,
+        enable_hybrid: bool = False,
         storage: Storage | None = None,
+        indexes: Mapping[str, Index] | None = None,
+        payload_indexes: Sequence[Mapping[str, Any]] | None = None,
+        index_doc_id: bool = True,
+        **others: Any,
     ) -> None:
         from colbert_qdrant import MultivectorCollection
 
+        migration.refuse(others, type(self).__name__)
+        if others.get("aclient") is not None and client is None and url is None:
+            raise InvalidInput("aclient= alone opens nothing: give url=, whose I/O is asynchronous too, or client=")
+        whole = windowed(embedder)
         collection = MultivectorCollection(
             collection_name,
-            windowed(embedder),
+            whole,
             client=client,
             url=url,
             path=path,
@@ -115,13 +150,16 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
             api_key=api_key,
             prefer_grpc=prefer_grpc,
             timeout=timeout,
+            client_options=client_options,
             vector_name=vector_name,
             content_key=content_key,
             metadata_key=metadata_key,
-            stages=stages,
+            stages=with_words(stages, whole) if enable_hybrid else stages,
             storage=storage,
+            indexes=migration.indexes_of(indexes, payload_indexes),
         )
         self._hold(collection, is_shared=False)
+        self._indexes_documents = index_doc_id
 
     @classmethod
     def of(cls, collection: MultivectorCollection) -> Self:
@@ -146,42 +184,131 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
         engine: Any = self._collection.engine
         return engine.client
 
-    def as_index(self, **kwargs: Any) -> VectorStoreIndex:
+    def as_index(
+        self,
+        documents: Sequence[Document] | None = None,
+        *,
+        transformations: list[TransformComponent] | None = None,
+        show_progress: bool = False,
+        **kwargs: Any,
+    ) -> ColbertVectorStoreIndex:
         """Return an index over the store, which needs no embedding model.
 
         Parameters
         ----------
+        documents
+            To be stored now. What is stored of them and did not change costs a look-up, what is no longer in them is
+            deleted; both by their ids, so give them ids that stay.
+        transformations
+            What makes nodes of documents; ``None``: `splitter`.
+        show_progress
+            Draw bars, here and in each later insertion.
         **kwargs
-            As for ``VectorStoreIndex.from_vector_store``, such as ``transformations``.
+            As for ``VectorStoreIndex.from_vector_store``.
         """
-        return VectorStoreIndex.from_vector_store(self, embed_model=ColbertTextEmbedding(), **kwargs)
+        from llama_index_colbert_qdrant.index import ColbertVectorStoreIndex
 
-    def add(self, nodes: Sequence[BaseNode], **add_kwargs: Any) -> list[str]:
+        kwargs.setdefault("embed_model", ColbertTextEmbedding())
+        index: Any = ColbertVectorStoreIndex.from_vector_store(
+            self,
+            transformations=[self.splitter()] if transformations is None else transformations,
+            show_progress=show_progress,
+            **kwargs,
+        )
+        if documents:
+            index.insert_documents(documents, show_progress=show_progress)
+        return index  # type: ignore[no-any-return]
+
+    def as_pipeline(self, transformations: list[TransformComponent] | None = None, **kwargs: Any) -> IngestionPipeline:
+        """Return a pipeline that ends in the store.
+
+        LlamaIndex hands only those nodes on that have an embedding: one of a pipeline's own making, without
+        `ColbertTextEmbedding` at its end, stores nothing, and the store is not told.
+
+        Parameters
+        ----------
+        transformations
+            What makes nodes of documents; ``None``: `splitter`.
+        **kwargs
+            As for ``IngestionPipeline``, such as ``docstore`` and ``docstore_strategy``.
+        """
+        steps = [self.splitter()] if transformations is None else list(transformations)
+        return IngestionPipeline(transformations=[*steps, ColbertTextEmbedding()], vector_store=self, **kwargs)
+
+    def splitter(self) -> SentenceSplitter:
+        """Return what cuts documents into nodes that the model reads at once, by its own tokenizer.
+
+        Nodes have ids that are made of their document's and their place in it, so that a script that runs twice does
+        not store them twice.
+        """
+        return splitter_for(self._collection.embedder)
+
+    def add(self, nodes: Sequence[BaseNode], show_progress: bool | None = None, **add_kwargs: Any) -> list[str]:
         """Encode and store nodes; one whose id is stored already replaces it.
 
         Parameters
         ----------
         nodes
-            Of any class. Metadata is stored as it is and must be JSON; binary data of media is not stored, as in
-            LlamaIndex's own stores.
+            Of any class. Metadata is stored as JSON; binary data of media is not stored, as in LlamaIndex's own
+            stores.
+        show_progress
+            Draw a bar of the encoding; ``None``: where whoever gave the nodes their `ColbertTextEmbedding` was to
+            show progress.
         **add_kwargs
-            Further arguments of `MultivectorCollection.add`.
+            Further arguments of `MultivectorCollection.add`. With ``on_error="skip"`` nodes that can't be stored are
+            left out without a word, but for the ids that are returned.
 
         Returns
         -------
-        The ids of the nodes, in their order.
+        The ids of the nodes that are stored, in their order.
 
         Raises
         ------
         InvalidInput
-            A text, an id or metadata can't be stored; nothing was.
+            Names the nodes that can't be stored, because of a text, an id or metadata; all others are stored.
         """
-        return self._collection.add(**as_columns(nodes), **add_kwargs).ids
+        options = adding.options_of(add_kwargs)
+        columns = self._columns(nodes)
+        if self._indexes_documents and DOCUMENT_INDEX not in self._collection.indexes():
+            self._collection.create_index(DOCUMENT_INDEX, "keyword")
+        self._indexes_documents = False
+        adding.report_start(self._collection.embedder.model_name)
+        shown = is_shown(nodes) if show_progress is None else show_progress
+        report = self._collection.add(**columns, show_progress=shown, **options)
+        adding.report_end(columns["encoded_as"])
+        return adding.settled(report, len(nodes), add_kwargs)
 
-    async def async_add(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[str]:
+    async def async_add(self, nodes: Sequence[BaseNode], show_progress: bool | None = None, **kwargs: Any) -> list[str]:
         """Do as `add` does, without blocking."""
-        columns = await asyncio.to_thread(as_columns, nodes)
-        return (await self._collection.as_async().add(**columns, **kwargs)).ids
+        options = adding.options_of(kwargs)
+        columns = await asyncio.to_thread(self._columns, nodes)
+        collection = self._collection.as_async()
+        if self._indexes_documents and DOCUMENT_INDEX not in await collection.indexes():
+            await collection.create_index(DOCUMENT_INDEX, "keyword")
+        self._indexes_documents = False
+        adding.report_start(self._collection.embedder.model_name)
+        shown = is_shown(nodes) if show_progress is None else show_progress
+        report = await collection.add(**columns, show_progress=shown, **options)
+        adding.report_end(columns["encoded_as"])
+        return adding.settled(report, len(nodes), kwargs)
+
+    def keep_only(self, nodes: Sequence[BaseNode], *, of: Sequence[str]) -> None:
+        """Delete the nodes of these documents but for those that are given."""
+        kept = {node.node_id for node in nodes}
+        stored = self._collection.scroll(self._calls.documents(of)) if of else ()
+        self._collection.delete([record.id for record in stored if record.id not in kept])
+
+    def document_hashes(self, doc_ids: Sequence[str]) -> dict[str, str]:
+        """Return the hash of each of these documents that there are nodes of, as it was when they were made."""
+        found = {}
+        for doc_id in doc_ids:
+            for record in islice(self._collection.scroll(self._calls.document(doc_id)), 1):
+                found[doc_id] = document_hash(record)
+        return {doc_id: known for doc_id, known in found.items() if known}
+
+    async def adocument_hashes(self, doc_ids: Sequence[str]) -> dict[str, str]:
+        """Do as `document_hashes` does, without blocking."""
+        return await asyncio.to_thread(self.document_hashes, doc_ids)
 
     def delete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
         """Delete the nodes that were made from a document; no node is no error.
@@ -193,11 +320,13 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
         InvalidInput
             `ref_doc_id` is None or empty.
         """
-        self._collection.delete(filter=self._calls.document(ref_doc_id), **delete_kwargs)
+        migration.refuse(delete_kwargs, "delete")
+        self._collection.delete(filter=self._calls.document(ref_doc_id))
 
     async def adelete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
         """Do as `delete` does, without blocking."""
-        await self._collection.as_async().delete(filter=self._calls.document(ref_doc_id), **delete_kwargs)
+        migration.refuse(delete_kwargs, "adelete")
+        await self._collection.as_async().delete(filter=self._calls.document(ref_doc_id))
 
     def delete_nodes(
         self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **delete_kwargs: Any
@@ -209,13 +338,15 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
         InvalidInput
             Neither ids nor a filter; `clear` empties the store.
         """
-        self._collection.delete(**self._calls.deletion(node_ids, filters), **delete_kwargs)
+        migration.refuse(delete_kwargs, "delete_nodes")
+        self._collection.delete(**self._calls.deletion(node_ids, filters))
 
     async def adelete_nodes(
         self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **delete_kwargs: Any
     ) -> None:
         """Do as `delete_nodes` does, without blocking."""
-        await self._collection.as_async().delete(**self._calls.deletion(node_ids, filters), **delete_kwargs)
+        migration.refuse(delete_kwargs, "adelete_nodes")
+        await self._collection.as_async().delete(**self._calls.deletion(node_ids, filters))
 
     def clear(self) -> None:
         """Delete every node; the collection stays."""
@@ -225,23 +356,41 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
         """Do as `clear` does, without blocking."""
         await self._collection.as_async().delete(filter=self._calls.everything())
 
-    def get_nodes(self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None) -> list[BaseNode]:
+    def get_nodes(
+        self,
+        node_ids: list[str] | None = None,
+        filters: MetadataFilters | None = None,
+        limit: int | None = None,
+        **kwargs: Any,
+    ) -> list[BaseNode]:
         """Return nodes by id, in that order, by filters, those of the ids that pass the filters, or all of them.
 
-        Ids that are not stored are left out. Nodes come a page at a time, without vectors.
+        Ids that are not stored are left out. Nodes come a page at a time, without vectors, and so many as `limit` says
+        at most.
         """
+        migration.refuse(kwargs, "get_nodes")
         if node_ids is not None and filters is None:
-            return [as_node(record) for record in self._collection.get(node_ids)]
-        return [as_node(record) for record in self._collection.scroll(self._calls.selection(node_ids, filters))]
+            return [as_node(record) for record in self._collection.get(node_ids)[:limit]]
+        records = self._collection.scroll(self._calls.selection(node_ids, filters))
+        return [as_node(record) for record in islice(records, limit)]
 
     async def aget_nodes(
-        self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None
+        self,
+        node_ids: list[str] | None = None,
+        filters: MetadataFilters | None = None,
+        limit: int | None = None,
+        **kwargs: Any,
     ) -> list[BaseNode]:
         """Do as `get_nodes` does, without blocking."""
+        migration.refuse(kwargs, "aget_nodes")
         if node_ids is not None and filters is None:
-            return [as_node(record) for record in await self._collection.as_async().get(node_ids)]
-        selected = self._calls.selection(node_ids, filters)
-        return [as_node(record) async for record in self._collection.as_async().scroll(selected)]
+            return [as_node(record) for record in (await self._collection.as_async().get(node_ids))[:limit]]
+        nodes: list[BaseNode] = []
+        async for record in self._collection.as_async().scroll(self._calls.selection(node_ids, filters)):
+            if limit is not None and len(nodes) >= limit:
+                break
+            nodes.append(as_node(record))
+        return nodes
 
     def query(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
         """Find the nodes with the highest MaxSim, the best first.
@@ -251,18 +400,21 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
         query
             Its ``query_str`` is searched for among the nodes that pass ``filters``, are of ``doc_ids`` and, unless it
             is empty, in ``node_ids``. Modes are DEFAULT, MMR and, where the store has a stage for words (`Bm25`),
-            HYBRID and SEMANTIC_HYBRID. Every mode goes through all stages.
+            HYBRID, SEMANTIC_HYBRID, SPARSE and TEXT_SEARCH. Every mode goes through all stages and has the order of
+            MaxSim: ``sparse_top_k`` says how many candidates each stage finds, and ``alpha`` has no effect, as nothing
+            of the stages' own order is left.
         **kwargs
-            A retriever's ``vector_store_kwargs``: ``qdrant_filters``, a `qdrant_client.models.Filter` to pass as
-            well; for MMR ``mmr_threshold``, from 0 (the least alike) to 1 (the most relevant), and ``mmr_prefetch_k``,
-            how many candidates to choose from; or further arguments of `MultivectorCollection.search`.
+            A retriever's ``vector_store_kwargs``: ``filter``, a `qdrant_client.models.Filter` to pass as well;
+            ``qdrant_filters``, the same, with keys that are checked; for MMR ``mmr_threshold``, from 0 (the least
+            alike) to 1 (the most relevant), and ``mmr_prefetch_k`` or ``mmr_prefetch_factor``, how many candidates to
+            choose from; ``search_params``, also as a dict; or further arguments of `MultivectorCollection.search`.
 
         Raises
         ------
         InvalidInput
-            The query has no text, or a number is out of range.
+            The query has no text, an option is none, or a number is out of range.
         UnsupportedByEngine
-            Another mode, ``alpha``, or a filter that Qdrant can't answer.
+            Another mode, or a filter that Qdrant can't answer.
         """
         return as_result(self._collection.search(**self._calls.search(query, kwargs)))
 
@@ -281,17 +433,50 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
             await self._collection.as_async().close()
         await asyncio.to_thread(self.close)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """Return a store over the same collection, which stays this store's to close."""
+        return type(self).of(self._collection)
+
     def __getstate__(self) -> NoReturn:
         """Refuse: LlamaIndex would drop the connection and open an empty collection in memory on the other side."""
         raise TypeError("a ColbertQdrantVectorStore can't be pickled: open another one on the same place")
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any], **kwargs: Any) -> NoReturn:
+        """Refuse: a dict holds neither the place nor the model."""
+        raise InvalidInput(
+            f"a {cls.__name__} can't be made of a dict, which holds neither its place nor its model: open the "
+            f"collection {data.get('collection_name')!r} again"
+        )
 
     def _hold(self, collection: MultivectorCollection, *, is_shared: bool) -> None:
         super().__init__(collection_name=collection.name)  # type: ignore[call-arg]  # mypy knows the base's fields only
         self._collection = collection
         self._is_shared = is_shared
 
+    def _columns(self, nodes: Sequence[BaseNode]) -> dict[str, Any]:
+        self._has_warned = self._has_warned or adding.warn_of_embeddings(nodes)
+        return as_columns(nodes)
+
     @property
     def _calls(self) -> Calls:
         from llama_index_colbert_qdrant.calls import Calls
 
         return Calls(self._collection.layout)
+
+
+def with_words(stages: Iterable[Stage | Muvera] | None, embedder: Embedder) -> list[Stage | Muvera]:
+    """Return the stages with one for words; beside one for meaning, as words alone would hide what has other words."""
+    from colbert_qdrant import Bm25, Muvera
+    from colbert_qdrant.embedders import embedder_dim
+
+    given: list[Stage | Muvera] = [Muvera(embedder_dim(embedder))] if stages is None else list(stages)
+    return given if any(isinstance(stage, Bm25) for stage in given) else [*given, Bm25()]

@@ -97,7 +97,7 @@ async def test_event_loop_is_free_while_a_server_answers(
     server: tuple[FaultyServer, str], words: Embedder, adoes: Callable[[Store], Awaitable[Any]]
 ) -> None:
     qdrant, url = server
-    store = Store("movies", words, url=url)
+    store = Store("movies", words, url=url, index_doc_id=False)
     store.add(NODES)
     free: list[bool] = []
     qdrant.faults = watched(asyncio.get_running_loop(), free)
@@ -111,7 +111,7 @@ async def test_event_loop_is_free_while_a_server_answers(
 
 async def test_a_loop_that_waits_itself_is_noticed(server: tuple[FaultyServer, str], words: Embedder) -> None:
     qdrant, url = server
-    store = Store("movies", words, url=url)
+    store = Store("movies", words, url=url, index_doc_id=False)
     free: list[bool] = []
     qdrant.faults = watched(asyncio.get_running_loop(), free)
 
@@ -154,7 +154,7 @@ async def test_event_loop_is_free_while_texts_are_encoded(words: Embedder) -> No
 
 def test_store_serves_one_event_loop_after_another(server: tuple[FaultyServer, str], words: Embedder) -> None:
     _, url = server
-    store = Store("movies", words, url=url)
+    store = Store("movies", words, url=url, index_doc_id=False)
     asyncio.run(store.async_add(NODES))
 
     results = [asyncio.run(store.aquery(QUERY)) for _ in range(3)]

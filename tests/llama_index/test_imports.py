@@ -32,7 +32,7 @@ def test_reranking_does_without_qdrant() -> None:
 from llama_index_colbert_qdrant import ColbertRerank
 from llama_index.core.schema import NodeWithScore, TextNode
 nodes = [NodeWithScore(node=TextNode(text="A soldier."))]
-ColbertRerank("all-MiniLM-L6-v2-int8").postprocess_nodes(nodes, query_str="soldier")
+ColbertRerank(model="all-MiniLM-L6-v2-int8").postprocess_nodes(nodes, query_str="soldier")
 """
     assert loaded_by(code) == {"llama_index.core", "onnxruntime"}
 

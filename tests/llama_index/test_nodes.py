@@ -131,7 +131,7 @@ def test_embedded_is_the_text_with_its_metadata(store: ColbertQdrantVectorStore,
 
     [expected] = embedder.embed(["A soldier. (page is 2)"])
     assert record.vectors is not None
-    assert record.vectors == pytest.approx(expected, abs=1e-5)
+    assert record.vectors == pytest.approx(expected, abs=1e-3)  # stored in half precision
 
 
 def test_record_of_langchain_is_a_text_node(store: ColbertQdrantVectorStore) -> None:
@@ -183,10 +183,12 @@ def test_the_nodes_given_stay_as_they_are(store: ColbertQdrantVectorStore) -> No
     assert node == before
 
 
-def test_metadata_that_is_no_json_is_refused_by_its_path(store: ColbertQdrantVectorStore) -> None:
-    nodes = [TextNode(text="fine"), TextNode(text="not", metadata={"tags": [b"x"]})]
+def test_metadata_that_is_no_json_is_refused_and_keeps_no_other_node_out(
+    store: ColbertQdrantVectorStore,
+) -> None:
+    nodes = [TextNode(text="fine"), TextNode(text="not", metadata={"tags": [b"1"]})]
 
     with pytest.raises(InvalidInput, match=r"metadata 1\.tags\[0\]"):
         store.add(nodes)
 
-    assert store.get_nodes() == []
+    assert [node.get_content() for node in store.get_nodes()] == ["fine"]

@@ -69,7 +69,7 @@ def test_nodes_come_in_the_order_of_their_maxsim(rerank: ColbertRerank, embedder
     scores = maxsim(query, embedder.embed([node.get_content(MetadataMode.EMBED) for node in nodes])).tolist()
     best = sorted(range(3), key=lambda i: -scores[i])
     assert [node.node_id for node in reranked] == [str(i) for i in best]
-    assert [node.score for node in reranked] == pytest.approx([scores[i] for i in best], abs=1e-4)
+    assert [node.score for node in reranked] == pytest.approx([scores[i] / len(query) for i in best], abs=1e-4)
 
 
 async def test_it_does_the_same_asynchronously(rerank: ColbertRerank) -> None:
@@ -248,7 +248,7 @@ def test_callbacks_are_told(embedder: Embedder) -> None:
 
 
 def test_it_comes_back_from_a_dict() -> None:
-    rerank = ColbertRerank(OFFLINE, top_n=2, keep_retrieval_score=True, metadata_mode=MetadataMode.NONE)
+    rerank = ColbertRerank(2, OFFLINE, keep_retrieval_score=True, metadata_mode=MetadataMode.NONE)
 
     data = rerank.to_dict()
 
@@ -256,6 +256,7 @@ def test_it_comes_back_from_a_dict() -> None:
         "class_name": "ColbertRerank",
         "model": OFFLINE,
         "top_n": 2,
+        "device": None,
         "keep_retrieval_score": True,
         "metadata_mode": "none",
     }
@@ -263,7 +264,7 @@ def test_it_comes_back_from_a_dict() -> None:
 
 
 def test_it_comes_back_from_a_pickle() -> None:
-    rerank = ColbertRerank(OFFLINE, top_n=2)
+    rerank = ColbertRerank(2, OFFLINE)
 
     again = pickle.loads(pickle.dumps(rerank))
 

@@ -94,7 +94,7 @@ def test_query_finds_nodes_in_the_order_of_their_maxsim(movies: ColbertQdrantVec
     best = sorted(zip(scores.tolist(), MOVIES, strict=True), key=lambda pair: -pair[0])
     assert result.nodes == [node for _, node in best]
     assert result.ids == [node.node_id for _, node in best]
-    assert result.similarities == pytest.approx([score for score, _ in best], abs=1e-3)
+    assert result.similarities == pytest.approx([score / len(query) for score, _ in best], abs=1e-3)
 
 
 def test_query_returns_top_k(movies: ColbertQdrantVectorStore) -> None:
@@ -139,7 +139,7 @@ def test_further_options_reach_the_search(movies: ColbertQdrantVectorStore) -> N
 
 
 def test_unknown_option_is_an_error(movies: ColbertQdrantVectorStore) -> None:
-    with pytest.raises(TypeError, match="hnsw_magic"):
+    with pytest.raises(InvalidInput, match="hnsw_magic= is no option of a query"):
         found(movies, options={"hnsw_magic": True})
 
 
@@ -219,10 +219,14 @@ def test_hybrid_search_returns_hybrid_top_k(hybrid: ColbertQdrantVectorStore) ->
     assert len(found(hybrid, mode=Mode.HYBRID, similarity_top_k=1, hybrid_top_k=2)) == 2
 
 
-@pytest.mark.parametrize("weight", [{"alpha": 0.5}, {"sparse_top_k": 5}])
-def test_hybrid_search_has_no_weights(hybrid: ColbertQdrantVectorStore, weight: dict[str, Any]) -> None:
-    with pytest.raises(UnsupportedByEngine, match=next(iter(weight))):
-        found(hybrid, mode=Mode.HYBRID, **weight)
+@pytest.mark.parametrize("further", [{"alpha": 0.5}, {"sparse_top_k": 5}, {"mode": Mode.SPARSE}])
+def test_hybrid_search_takes_what_others_take(hybrid: ColbertQdrantVectorStore, further: dict[str, Any]) -> None:
+    assert found(hybrid, **{"mode": Mode.HYBRID, **further})[0] == "orphan"
+
+
+def test_alpha_is_a_share(hybrid: ColbertQdrantVectorStore) -> None:
+    with pytest.raises(InvalidInput, match="alpha=2"):
+        found(hybrid, mode=Mode.HYBRID, alpha=2)
 
 
 def test_hybrid_search_without_a_stage_for_words_is_an_error(

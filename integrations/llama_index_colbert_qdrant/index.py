@@ -1,0 +1,81 @@
+"""ColbertVectorStoreIndex: LlamaIndex's index over the store, which searches by what it is told to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from llama_index.core.indices import VectorStoreIndex
+from llama_index.core.indices.vector_store.retrievers import VectorIndexRetriever
+from llama_index.core.ingestion import run_transformations
+from llama_index.core.schema import Document, NodeWithScore, QueryBundle
+
+if TYPE_CHECKING:
+    from llama_index_colbert_qdrant.vector_store import ColbertQdrantVectorStore
+
+
+class ColbertIndexRetriever(VectorIndexRetriever):
+    """Searches by the strings that a query brings for embedding, as query transforms make them (HyDE).
+
+    LlamaIndex's own retriever embeds them and averages the vectors, which a store of texts never sees. Here they are
+    joined into one query: of each word of each string the best match counts, as of the words of any query. One search
+    for each, fused by rank, would ask as many questions, and take from a hypothetical answer what a search by MaxSim
+    gives it: that a node may answer some of its words and others elsewhere.
+    """
+
+    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        return super()._retrieve(_as_told(query_bundle))
+
+    async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        return await super()._aretrieve(_as_told(query_bundle))
+
+
+class ColbertVectorStoreIndex(VectorStoreIndex):
+    """A ``VectorStoreIndex`` over a `ColbertQdrantVectorStore`; `ColbertQdrantVectorStore.as_index` makes one.
+
+    It retrieves by what query transforms made of a query, and knows after a restart which documents the store holds.
+    """
+
+    def as_retriever(self, **kwargs: Any) -> ColbertIndexRetriever:
+        """Return a retriever; see ``VectorStoreIndex.as_retriever``."""
+        return ColbertIndexRetriever(
+            self,
+            node_ids=list(self.index_struct.nodes_dict.values()),
+            callback_manager=self._callback_manager,
+            object_map=self._object_map,
+            **kwargs,
+        )
+
+    def insert_documents(self, documents: Sequence[Document], *, show_progress: bool = False) -> None:
+        """Split, encode and store documents together; what was stored of them and is no longer there is deleted.
+
+        Documents that did not change cost a look-up, as long as each has an id that stays.
+        """
+        nodes = run_transformations(documents, self._transformations, show_progress=show_progress)
+        self.insert_nodes(nodes, show_progress=show_progress)
+        self._store.keep_only(nodes, of=[document.id_ for document in documents])
+        self.docstore.set_document_hashes({document.id_: document.hash for document in documents})
+
+    def refresh_ref_docs(self, documents: Sequence[Document], **update_kwargs: Any) -> list[bool]:
+        """Store what is new or has changed; the store itself says what it holds, also after a restart."""
+        unknown = [document.id_ for document in documents if self.docstore.get_document_hash(document.id_) is None]
+        self.docstore.set_document_hashes(self._store.document_hashes(unknown))
+        return super().refresh_ref_docs(documents, **update_kwargs)
+
+    async def arefresh_ref_docs(self, documents: Sequence[Document], **update_kwargs: Any) -> list[bool]:
+        """Do as `refresh_ref_docs` does, without blocking."""
+        unknown = [
+            document.id_ for document in documents if await self.docstore.aget_document_hash(document.id_) is None
+        ]
+        await self.docstore.aset_document_hashes(await self._store.adocument_hashes(unknown))
+        return await super().arefresh_ref_docs(documents, **update_kwargs)
+
+    @property
+    def _store(self) -> ColbertQdrantVectorStore:
+        store: Any = self.vector_store
+        return store  # type: ignore[no-any-return]
+
+
+def _as_told(query: QueryBundle) -> QueryBundle:
+    strings = list(dict.fromkeys(query.custom_embedding_strs or ()))
+    return QueryBundle("\n".join(strings), query.image_path) if strings else query

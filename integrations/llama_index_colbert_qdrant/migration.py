@@ -1,0 +1,76 @@
+"""What the arguments of LlamaIndex's own ``QdrantVectorStore`` mean here, where they mean something else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from colbert_qdrant.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from colbert_qdrant.collection.indexes import Index
+
+WITHOUT_EFFECT = {
+    "aclient": "asynchronous methods need no second client",
+    "batch_size": "requests are cut by their bytes",
+    "parallel": "encoding and upload overlap as they are",
+    "max_retries": "what fails for a passing reason is tried again, with growing pauses",
+}
+
+INSTEAD = {
+    "text_key": "content_key=",
+    "dense_vector_name": "vector_name=",
+    "sparse_vector_name": "stages=[Muvera(dim), Bm25(name=...)]",
+    "client_kwargs": "client_options=",
+    "dense_config": "storage=Storage(...)",
+    "quantization_config": "storage=Storage(quantization=...)",
+    "shard_number": "storage=Storage(shard_number=...)",
+    "replication_factor": "storage=Storage(replication_factor=...)",
+    "write_consistency_factor": "storage=Storage(write_consistency_factor=...)",
+    "sparse_config": "stages=[..., Bm25()], whose words Qdrant weighs itself",
+    "fastembed_sparse_model": "stages=[..., Bm25()], or a stage of your own that encodes as that model does",
+    "sparse_doc_fn": "stages=[..., a stage of your own], which encodes documents and queries",
+    "sparse_query_fn": "stages=[..., a stage of your own], which encodes documents and queries",
+    "hybrid_fusion_fn": "vector_store_kwargs={'fusion': 'rrf'} or 'dbsf'; MaxSim puts what they find in order",
+    "sharding_method": "a collection whose shards were made by hand, with client=",
+    "shard_keys": "a collection whose shards were made by hand, with client=",
+    "shard_key_selector_fn": "a filter on the tenant's key, with indexes={key: KeywordIndexParams(is_tenant=True)}",
+    "shard_identifier": "a filter on the tenant's key, with indexes={key: KeywordIndexParams(is_tenant=True)}",
+}
+
+
+def refuse(arguments: Mapping[str, Any], of: str) -> None:
+    """Refuse arguments that are none, and name what stands for those of LlamaIndex's own store.
+
+    Raises
+    ------
+    InvalidInput
+        There are any that are not without effect.
+    """
+    for name, value in arguments.items():
+        if name in WITHOUT_EFFECT or (name in INSTEAD and value is None):
+            continue
+        instead = f"; use {INSTEAD[name]}" if name in INSTEAD else ""
+        raise InvalidInput(f"{name}= is no argument of {of}{instead}")
+
+
+def indexes_of(
+    indexes: Mapping[str, Index] | None, payload_indexes: Sequence[Mapping[str, Any]] | None
+) -> dict[str, Index]:
+    """Return payload indexes as the collection takes them, from either form.
+
+    Raises
+    ------
+    InvalidInput
+        One of `payload_indexes` is not of LlamaIndex's form.
+    """
+    wanted: dict[str, Index] = dict(indexes or {})
+    for each in payload_indexes or ():
+        if set(each) != {"field_name", "field_schema"}:
+            raise InvalidInput(
+                f"payload_indexes has {dict(each)!r:.80}; give field_name and field_schema, or indexes={{'year': "
+                "'integer'}"
+            )
+        schema = each["field_schema"]
+        wanted[each["field_name"]] = getattr(schema, "value", schema)
+    return wanted
