@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from typing import Any
@@ -12,7 +12,7 @@ from llama_index.core.vector_stores.types import MetadataFilters, VectorStoreQue
 from qdrant_client import models
 
 from colbert_qdrant.collection.operations import has_id
-from colbert_qdrant.collection.points import HASH_KEY, ID_KEY, id_text, point_id
+from colbert_qdrant.collection.points import HASH_KEY, ID_KEY, TENANT_KEY, id_text, point_id
 from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.collection.searching import SearchOptions
 from colbert_qdrant.collection.stages import CANDIDATES
@@ -71,8 +71,10 @@ class Calls:
         if query.sparse_top_k is not None:
             further["candidates"] = max(query.sparse_top_k, further.get("candidates", CANDIDATES))
         condition = all_of(
-            nodes_with(query.node_ids) if query.node_ids else None,  # VectorStoreIndex says [] where it means all
-            nodes_of(query.doc_ids) if query.doc_ids is not None else None,
+            nodes_with(query.node_ids, self.layout.tenant)
+            if query.node_ids
+            else None,  # VectorStoreIndex says [] where it means all
+            nodes_of(query.doc_ids, self.layout.tenant) if query.doc_ids is not None else None,
             self._qdrant_filter(query.filters),
             self._checked_keys(further.pop("qdrant_filters", None)),
             further.pop("filter", None),
@@ -81,7 +83,9 @@ class Calls:
 
     def selection(self, node_ids: list[str] | None, filters: MetadataFilters | None) -> models.Filter | None:
         """Return the filter of ``scroll``."""
-        return all_of(nodes_with(node_ids) if node_ids is not None else None, self._qdrant_filter(filters))
+        return all_of(
+            nodes_with(node_ids, self.layout.tenant) if node_ids is not None else None, self._qdrant_filter(filters)
+        )
 
     def deletion(self, node_ids: list[str] | None, filters: MetadataFilters | None) -> dict[str, Any]:
         """Return the arguments of ``delete``.
@@ -96,27 +100,24 @@ class Calls:
             raise InvalidInput("delete_nodes needs node_ids, or filters that say something; clear() empties the store")
         return {"ids": node_ids, "filter": condition}
 
-    @staticmethod
-    def document(ref_doc_id: str) -> models.Filter:
-        """Return the filter of ``delete`` for a document's nodes."""
-        return nodes_of([ref_doc_id])
-
-    @staticmethod
-    def documents(ref_doc_ids: Sequence[str]) -> models.Filter:
+    def documents(self, *ref_doc_ids: str) -> models.Filter:
         """Return the filter that the nodes of these documents pass."""
-        return nodes_of(ref_doc_ids)
+        return nodes_of(ref_doc_ids, self.layout.tenant)
 
     @staticmethod
     def everything() -> models.Filter:
         """Return the filter that every node passes."""
         return models.Filter()
 
+    def _nodes(self, node_ids: list[str] | None) -> models.Filter | None:
+        return None if node_ids is None else nodes_with(node_ids, self.layout.tenant)
+
     def _qdrant_filter(self, filters: MetadataFilters | None) -> models.Filter | None:
         return to_qdrant_filter(filters, self.layout)
 
     def _checked_keys(self, filter: models.Filter | None) -> models.Filter | None:
         """Refuse ``qdrant_filters`` by keys that no node has: LlamaIndex's own store has the metadata at the top."""
-        ours = {self.layout.content_key, self.layout.metadata_key, ID_KEY, HASH_KEY, NODE_KEY}
+        ours = {self.layout.content_key, self.layout.metadata_key, ID_KEY, HASH_KEY, TENANT_KEY, NODE_KEY}
         for key in () if self.layout.made_by_hand else _keys(filter):
             if re.split(r"[.\[]", key)[0].strip('"') not in ours:
                 raise InvalidInput(
@@ -143,12 +144,12 @@ class Calls:
         return "'default', 'mmr', 'hybrid', 'sparse' or 'text_search'" if self._has_words() else "'default' or 'mmr'"
 
 
-def nodes_with(node_ids: Iterable[str]) -> models.Filter:
+def nodes_with(node_ids: Iterable[str], tenant: str | None = None) -> models.Filter:
     """Select nodes by their ids."""
-    return has_id(point_id(node_id) for node_id in node_ids)
+    return has_id(point_id(node_id, tenant) for node_id in node_ids)
 
 
-def nodes_of(doc_ids: Iterable[str]) -> models.Filter:
+def nodes_of(doc_ids: Iterable[str], tenant: str | None = None) -> models.Filter:
     """Select the nodes that were made from these documents.
 
     A node that was made from none is its own document, as ``IngestionPipeline`` has it when it asks to delete one.
@@ -158,7 +159,7 @@ def nodes_of(doc_ids: Iterable[str]) -> models.Filter:
     return models.Filter(
         should=[
             models.FieldCondition(key=REF_DOC_KEY, match=models.MatchAny(any=wanted)),
-            models.Filter(must=[without_document, nodes_with(wanted)]),
+            models.Filter(must=[without_document, nodes_with(wanted, tenant)]),
         ]
     )
 

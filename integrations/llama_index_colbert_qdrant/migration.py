@@ -32,10 +32,10 @@ INSTEAD = {
     "sparse_doc_fn": "stages=[..., a stage of your own], which encodes documents and queries",
     "sparse_query_fn": "stages=[..., a stage of your own], which encodes documents and queries",
     "hybrid_fusion_fn": "vector_store_kwargs={'fusion': 'rrf'} or 'dbsf'; MaxSim puts what they find in order",
-    "sharding_method": "a collection whose shards were made by hand, with client=",
-    "shard_keys": "a collection whose shards were made by hand, with client=",
-    "shard_key_selector_fn": "a filter on the tenant's key, with indexes={key: KeywordIndexParams(is_tenant=True)}",
-    "shard_identifier": "a filter on the tenant's key, with indexes={key: KeywordIndexParams(is_tenant=True)}",
+    "sharding_method": "shard_key=",
+    "shard_keys": "shard_key= of a store for each, and tenant=",
+    "shard_key_selector_fn": "shard_key= of a store for each, and tenant=",
+    "shard_identifier": "shard_key= of a store for each, and tenant=",
 }
 
 

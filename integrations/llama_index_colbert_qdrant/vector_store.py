@@ -73,6 +73,8 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
         The same as LlamaIndex's own store takes it: ``[{"field_name": "year", "field_schema": "integer"}]``.
     index_doc_id
         Index the document of each node, by which documents are deleted and updated, when nodes are added.
+    tenant, shard_key
+        Whose nodes these are, of several tenants of one collection, and where they lie. See `MultivectorCollection`.
     **others
         Of LlamaIndex's own store: ``aclient``, ``batch_size``, ``parallel`` and ``max_retries`` have no effect; what
         stands for the others, the error says.
@@ -132,6 +134,8 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
         indexes: Mapping[str, Index] | None = None,
         payload_indexes: Sequence[Mapping[str, Any]] | None = None,
         index_doc_id: bool = True,
+        tenant: str | None = None,
+        shard_key: str | int | None = None,
         **others: Any,
     ) -> None:
         from colbert_qdrant import MultivectorCollection
@@ -157,6 +161,8 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
             stages=with_words(stages, whole) if enable_hybrid else stages,
             storage=storage,
             indexes=migration.indexes_of(indexes, payload_indexes),
+            tenant=tenant,
+            shard_key=shard_key,
         )
         self._hold(collection, is_shared=False)
         self._indexes_documents = index_doc_id
@@ -295,14 +301,14 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
     def keep_only(self, nodes: Sequence[BaseNode], *, of: Sequence[str]) -> None:
         """Delete the nodes of these documents but for those that are given."""
         kept = {node.node_id for node in nodes}
-        stored = self._collection.scroll(self._calls.documents(of)) if of else ()
+        stored = self._collection.scroll(self._calls.documents(*of)) if of else ()
         self._collection.delete([record.id for record in stored if record.id not in kept])
 
     def document_hashes(self, doc_ids: Sequence[str]) -> dict[str, str]:
         """Return the hash of each of these documents that there are nodes of, as it was when they were made."""
         found = {}
         for doc_id in doc_ids:
-            for record in islice(self._collection.scroll(self._calls.document(doc_id)), 1):
+            for record in islice(self._collection.scroll(self._calls.documents(doc_id)), 1):
                 found[doc_id] = document_hash(record)
         return {doc_id: known for doc_id, known in found.items() if known}
 
@@ -321,12 +327,12 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
             `ref_doc_id` is None or empty.
         """
         migration.refuse(delete_kwargs, "delete")
-        self._collection.delete(filter=self._calls.document(ref_doc_id))
+        self._collection.delete(filter=self._calls.documents(ref_doc_id))
 
     async def adelete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
         """Do as `delete` does, without blocking."""
         migration.refuse(delete_kwargs, "adelete")
-        await self._collection.as_async().delete(filter=self._calls.document(ref_doc_id))
+        await self._collection.as_async().delete(filter=self._calls.documents(ref_doc_id))
 
     def delete_nodes(
         self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **delete_kwargs: Any
