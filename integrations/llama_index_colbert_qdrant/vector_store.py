@@ -165,7 +165,7 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
             shard_key=shard_key,
         )
         self._hold(collection, is_shared=False)
-        self._indexes_documents = index_doc_id
+        self._indexes_documents = index_doc_id and tenant is None
 
     @classmethod
     def of(cls, collection: MultivectorCollection) -> Self:
@@ -467,6 +467,7 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
         super().__init__(collection_name=collection.name)  # type: ignore[call-arg]  # mypy knows the base's fields only
         self._collection = collection
         self._is_shared = is_shared
+        self._indexes_documents = collection.layout.tenant is None  # one of several may not change the collection
 
     def _columns(self, nodes: Sequence[BaseNode]) -> dict[str, Any]:
         self._has_warned = self._has_warned or adding.warn_of_embeddings(nodes)

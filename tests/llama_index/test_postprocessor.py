@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 from collections.abc import Iterable
 from typing import Any
@@ -271,3 +272,49 @@ def test_it_comes_back_from_a_pickle() -> None:
     assert again.postprocess_nodes(retrieved(), query_str=QUERY) == rerank.postprocess_nodes(
         retrieved(), query_str=QUERY
     )
+
+
+def test_settings_of_the_embedder_come_back_from_a_copy(embedder: Embedder) -> None:
+    rerank = ColbertRerank(2, embedder=embedder)
+
+    assert copy.deepcopy(rerank)._reranker is rerank._reranker
+    with pytest.raises(InvalidInput, match="give embedder="):
+        ColbertRerank.from_dict(rerank.to_dict())
+    again = ColbertRerank.from_dict(rerank.to_dict(), embedder=embedder)
+    assert again.postprocess_nodes(retrieved(), query_str=QUERY) == rerank.postprocess_nodes(
+        retrieved(), query_str=QUERY
+    )
+
+
+def test_a_reranker_with_a_store_says_that_it_can_not_be_pickled(store: ColbertQdrantVectorStore) -> None:
+    with pytest.raises(TypeError, match="vector_store="):
+        pickle.dumps(ColbertRerank(vector_store=store))
+
+
+# --- the arguments of LlamaIndex's own
+
+
+def test_arguments_have_the_order_of_llama_index() -> None:
+    with pytest.warns(UserWarning, match="tokenizer='any' has no effect"):
+        rerank = ColbertRerank(2, OFFLINE, "any", "cpu", None)
+
+    assert (rerank.top_n, rerank.model, rerank.device, rerank.keep_retrieval_score) == (2, OFFLINE, "cpu", False)
+
+
+def test_no_top_n_is_all(embedder: Embedder) -> None:
+    assert len(ColbertRerank(None, embedder=embedder).postprocess_nodes(retrieved(), query_str=QUERY)) == 3
+
+
+def test_a_model_in_the_place_of_top_n_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="model= takes the name"):
+        ColbertRerank(OFFLINE)  # type: ignore[arg-type]
+
+
+def test_a_text_that_was_replaced_is_encoded(store: ColbertQdrantVectorStore, embedder: Embedder) -> None:
+    store.add([TextNode(id_="0", text="It fell.")])
+    replaced = NodeWithScore(node=TextNode(id_="0", text="In 1969 the moon lander came down. It fell."))
+
+    [by_store] = ColbertRerank(vector_store=store).postprocess_nodes([replaced], query_str="moon lander 1969")
+    [encoded] = ColbertRerank(embedder=embedder).postprocess_nodes([replaced], query_str="moon lander 1969")
+
+    assert by_store.score == pytest.approx(encoded.score, abs=1e-3)

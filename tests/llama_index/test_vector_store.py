@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 from collections.abc import Callable
 from typing import Any
@@ -405,3 +406,34 @@ def test_pickling_is_refused(embedder: Embedder) -> None:
 
     with pytest.raises(TypeError, match="pickled"):
         pickle.dumps(store)
+
+
+def test_store_closes_at_the_end_of_a_with(make_store: Callable[..., ColbertQdrantVectorStore]) -> None:
+    with make_store() as store:
+        store.add(MOVIES)
+        assert ids(copy.deepcopy(store)) == IDS
+
+
+def test_store_can_not_be_made_of_a_dict(store: ColbertQdrantVectorStore) -> None:
+    with pytest.raises(InvalidInput, match="neither its place nor its model"):
+        ColbertQdrantVectorStore.from_dict(store.to_dict())
+
+
+def test_a_node_without_a_word_is_never_first(store: ColbertQdrantVectorStore) -> None:
+    store.add([TextNode(id_="empty", text=""), TextNode(id_="other", text="The parliament voted on the budget.")])
+
+    assert found(store, query_str="cats")[0] == "other"
+
+
+def test_tenants_do_not_see_each_other(make_store: Callable[..., ColbertQdrantVectorStore]) -> None:
+    ours = make_store(collection_name="shared", tenant="we")
+    theirs = make_store(collection_name="shared", tenant="they")
+    ours.add(MOVIES)
+    theirs.add(MOVIES[:1])
+
+    theirs.delete("sci-fi")
+
+    assert ids(ours) == IDS
+    assert found(ours, node_ids=["edge"]) == ["edge"]
+    assert found(ours, doc_ids=["orphan"]) == ["orphan"]
+    assert ids(theirs) == set()
