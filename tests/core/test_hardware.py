@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 
 from colbert_qdrant import ColbertEmbedder, LateInteractionTextEmbedding
-from colbert_qdrant.embedding.hardware import CPU, CUDA, Hardware, choose_hardware
+from colbert_qdrant.embedding.hardware import CPU, CPU_TOKEN_BUDGET, CUDA, Hardware, _has_cuda, choose_hardware
 from colbert_qdrant.errors import InvalidInput, ModelFilesNotFound, ProviderUnavailable
 from tiny_models import build_colbert
 
@@ -34,6 +34,27 @@ def test_several_devices_have_a_session_each_and_larger_batches() -> None:
     assert hardware.providers_by_device == (((CUDA, {"device_id": 0}), CPU), ((CUDA, {"device_id": 1}), CPU))
     assert hardware.is_accelerated
     assert hardware.token_budget > 512
+
+
+@pytest.mark.skipif(HAS_CUDA, reason="this installation has CUDA")
+def test_auto_is_the_processor_where_cuda_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with onnxruntime-gpu on a machine without a driver."""
+    available = onnxruntime.get_available_providers()
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, *available])
+    _has_cuda.cache_clear()
+
+    with pytest.warns(UserWarning, match="it does not start"):
+        chosen = choose_hardware("auto", None, None, 1)
+    _has_cuda.cache_clear()
+
+    assert chosen.providers_by_device == ((CPU,),)
+
+
+@pytest.mark.parametrize("provider", ["OpenVINOExecutionProvider", ("OpenVINOExecutionProvider", {}), CPU])
+def test_what_computes_on_the_processor_is_planned_as_the_processor(provider: Any) -> None:
+    chosen = choose_hardware("cpu", None, [provider], 2)
+
+    assert (chosen.is_accelerated, chosen.token_budget) == (False, CPU_TOKEN_BUDGET)
 
 
 @pytest.mark.skipif(HAS_CUDA, reason="this installation has CUDA")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
@@ -9,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import warnings
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -172,3 +174,34 @@ def test_a_note_that_is_no_digest_is_not_believed(tmp_path: Path) -> None:
         note.write_bytes(b"3 1 ../../etc/passwd\xff")
 
     assert cache.digest_of(path) == digest
+
+
+# One model a process
+
+
+def test_embedders_of_equal_settings_share_the_model(folder: Path) -> None:
+    one, other = ColbertEmbedder(folder, threads=1), ColbertEmbedder(folder, threads=1, pool_factor=2)
+    list(one.embed(TEXTS))
+    list(other.embed(TEXTS))
+
+    assert one._document_encoder is other._document_encoder
+
+
+def test_a_file_that_was_replaced_is_another_model(folder: Path) -> None:
+    [before] = ColbertEmbedder(folder, threads=1).embed("an apple")
+    kept = ColbertEmbedder(folder, threads=1)
+    list(kept.embed("an apple"))
+    tiny_models.build_colbert(folder, seed=1)
+
+    [after] = ColbertEmbedder(folder, threads=1).embed("an apple")
+
+    assert (before != after).any()
+
+
+def test_the_last_one_frees_it(folder: Path) -> None:
+    embedder = ColbertEmbedder(folder, threads=1)
+    encoder = weakref.ref(embedder._document_encoder)
+    del embedder
+    gc.collect()
+
+    assert encoder() is None

@@ -9,6 +9,7 @@ ended. One alone, with its traceback: ``python tests/core/test_model_fuzz.py FOL
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import math
 import os
@@ -73,6 +74,11 @@ NASTY: list[Any] = [
 # What is spoilt
 
 
+def nasty(rng: random.Random) -> Any:
+    """Return one of them, which may be spoilt further without spoiling the others."""
+    return copy.deepcopy(rng.choice(NASTY))
+
+
 def mutated_json(content: Any, rng: random.Random) -> Any:
     """Replace, remove or add a value somewhere."""
     places: list[tuple[Any, Any]] = []
@@ -85,19 +91,19 @@ def mutated_json(content: Any, rng: random.Random) -> Any:
 
     walk(content)
     if not places:
-        return rng.choice(NASTY)
+        return nasty(rng)
     node, key = rng.choice(places)
     match rng.randrange(5):
         case 0 if isinstance(node, dict):
             del node[key]
         case 1 if isinstance(node, dict):
-            node[rng.choice(["x", "", str(key) + "s"])] = rng.choice(NASTY)
+            node[rng.choice(["x", "", str(key) + "s"])] = nasty(rng)
         case 2 if isinstance(node[key], str):
             node[key] = rng.choice([node[key][:-1], node[key] * 2, node[key].upper(), node[key] + "\0"])
         case 3 if type(node[key]) in (int, float):
             node[key] = rng.choice([-node[key], node[key] + 1, node[key] * 1000, float(node[key]), str(node[key])])
         case _:
-            node[key] = rng.choice(NASTY)
+            node[key] = nasty(rng)
     return content
 
 
@@ -287,7 +293,7 @@ def test_a_spoilt_checkpoint_is_a_model_or_a_named_error(whole: Path) -> None:
     unnamed: list[str] = []
     peak = done = 0
     while done < count:
-        current = ""
+        current, before = "", done
         for line in lines(whole, range(done, min(count, done + 500))):
             if "=" not in line:
                 current = line
@@ -304,7 +310,8 @@ def test_a_spoilt_checkpoint_is_a_model_or_a_named_error(whole: Path) -> None:
         if current:  # it ended without a word
             unnamed.append(f"{current}: the process died")
             done = int(current.split()[0]) + 1
-    print(f"\n{count} mutations: {dict(outcomes)}, peak {peak / 2**20:.0f} MiB, unnamed {len(unnamed)}")
+        assert done > before, f"mutation {done} could not be made"
+        print(f"{done} mutations: {dict(outcomes)}, peak {peak / 2**20:.0f} MiB, unnamed {unnamed}", flush=True)
 
     assert unnamed == []
     assert peak < BYTES

@@ -15,7 +15,7 @@ from colbert_qdrant._once import once
 from colbert_qdrant.checks import check_text, check_texts
 from colbert_qdrant.cuts import tell_of_cuts
 from colbert_qdrant.embedding import files, registry
-from colbert_qdrant.embedding.encoder import Encoder, windows
+from colbert_qdrant.embedding.encoder import Encoder, shared_encoder, windows
 from colbert_qdrant.embedding.hardware import Device, Hardware, Provider, choose_hardware
 from colbert_qdrant.embedding.identity import identity
 from colbert_qdrant.embedding.pooling import TokenPooling, pool, pool_to
@@ -204,7 +204,7 @@ class ColbertEmbedder:
             "document_length": self._tokenizer.document_limit,
             "long_documents": self._long_documents,
             "pool_factor": self._pooling.factor,
-            **identity(self._files, self.spec),
+            **identity(self._files, self.spec, self._projection),
         }
         if self.spec.strip:
             settings["strip"] = True
@@ -495,7 +495,7 @@ class ColbertEmbedder:
         )
 
     def _load(self, *, wide: bool) -> Encoder:
-        return Encoder(
+        return shared_encoder(
             self._graph,
             pad_id=self._tokenizer.pad_id,
             dim=self._full_dim,

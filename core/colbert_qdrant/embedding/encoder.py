@@ -6,16 +6,17 @@ import ctypes
 import mmap
 import re
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle, islice
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from colbert_qdrant._fork import renewed_after_fork
+from colbert_qdrant._fork import first_after_fork, renewed_after_fork
 from colbert_qdrant.embedding.hardware import Hardware, open_session, shrinking_run, silent_run
 from colbert_qdrant.embedding.projection import Projection
 from colbert_qdrant.embedding.reader import reason_of
@@ -204,6 +205,38 @@ class Encoder:
         if self._normalize:
             normalize_rows(rows)
         return rows
+
+
+_encoders: weakref.WeakValueDictionary[tuple[Any, ...], Encoder] = weakref.WeakValueDictionary()
+_sharing = threading.RLock()
+
+
+def shared_encoder(onnx: Path, *, projection: Projection | None, hardware: Hardware, **settings: Any) -> Encoder:
+    """Return the encoder of these settings that this process has loaded already, or load it.
+
+    A program that makes an embedder for each reranker pays for one model. The last one to let go of it frees it.
+
+    Parameters
+    ----------
+    onnx, projection, hardware, settings
+        See `Encoder`. A file that was changed since is loaded anew.
+    """
+    found = onnx.stat()
+    file = str(onnx.resolve()), found.st_size, found.st_mtime_ns
+    key = file, projection and projection.digest, repr(hardware), tuple(sorted(settings.items()))
+    with _sharing:
+        encoder = _encoders.get(key)
+        if encoder is None:
+            encoder = _encoders[key] = Encoder(onnx, projection=projection, hardware=hardware, **settings)
+        return encoder
+
+
+def _unlocked() -> None:
+    global _sharing
+    _sharing = threading.RLock()
+
+
+first_after_fork(_unlocked)
 
 
 def _leave_behind(session: InferenceSession) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -18,6 +21,20 @@ Device: TypeAlias = Literal["cpu", "cuda", "auto"]
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
+
+_ON_THE_PROCESSOR = (
+    CPU,
+    "OpenVINOExecutionProvider",
+    "DnnlExecutionProvider",
+    "XnnpackExecutionProvider",
+    "ACLExecutionProvider",
+    "ArmNNExecutionProvider",
+)
+"""Providers whose large batches would fall out of a processor's caches like those of its own.
+
+OpenVINO may be told to use a GPU by its option ``device_type``; it is planned as the processor all the same.
+https://onnxruntime.ai/docs/execution-providers/
+"""
 
 CPU_TOKEN_BUDGET = 512
 """Tokens in one run of the graph, padding included. On a CPU larger batches only fall out of its caches."""
@@ -44,7 +61,7 @@ class Hardware:
     @property
     def is_accelerated(self) -> bool:
         """Whether the work is done elsewhere than on the processor."""
-        return _name(self.providers_by_device[0][0]) != CPU
+        return _name(self.providers_by_device[0][0]) not in _ON_THE_PROCESSOR
 
     @property
     def widens_queries(self) -> bool:
@@ -66,7 +83,7 @@ def choose_hardware(
     ----------
     device
         ``"cpu"``; ``"cuda"``, an error where it is missing; ``"auto"``: CUDA where this installation of ONNX Runtime
-        has it.
+        has it and it starts, else the processor, with a warning where it has it and does not.
     device_ids
         Several devices of that kind, to be used side by side.
     providers
@@ -89,12 +106,56 @@ def choose_hardware(
             raise InvalidInput("providers and device_ids exclude each other: a provider's own options name its device")
         return Hardware((tuple(providers),), cores)
     if device == "auto":
-        import onnxruntime
-
-        device = "cuda" if CUDA in onnxruntime.get_available_providers() else "cpu"
+        device = "cuda" if _has_cuda() else "cpu"
     if device == "cpu":
         return Hardware(((CPU,),), cores)
     return Hardware(tuple(((CUDA, {"device_id": number}), CPU) for number in device_ids or (0,)), cores)
+
+
+@cache
+def _has_cuda() -> bool:
+    """Tell whether CUDA is there and starts; installed and unusable, it is said once and not used.
+
+    A graph of one node is enough to try: the provider is what fails, for want of a driver or a library.
+    """
+    import onnxruntime
+
+    if CUDA not in onnxruntime.get_available_providers():
+        return False
+    _load_cuda_libraries()
+    try:
+        session = onnxruntime.InferenceSession(_ONE_NODE, providers=[CUDA, CPU])
+    except Exception:  # the runtime's exceptions have no base class but Exception
+        starts = False
+    else:
+        starts = CUDA in session.get_providers()
+    if not starts:
+        warnings.warn(
+            "onnxruntime has CUDA here, and it does not start (a driver or library it needs is missing): running on "
+            "the processor. device='cpu' says so from the start, device='cuda' makes it an error",
+            stacklevel=4,
+        )
+    return starts
+
+
+def _load_cuda_libraries() -> None:
+    """Load CUDA and cuDNN from the packages that pip installed, where ONNX Runtime knows how to.
+
+    https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html#preload-dlls
+    """
+    import onnxruntime
+
+    preload = getattr(onnxruntime, "preload_dlls", None)
+    if preload is not None:
+        with contextlib.redirect_stdout(None):  # it prints what it does not find, and what fails fails by name later
+            preload()
+
+
+_ONE_NODE = bytes.fromhex(
+    "080812003a370a100a016112016222084964656e746974791201675a0f0a0161120a0a08080112040a02080162"
+    "0f0a0162120a0a08080112040a02080142040a001011"
+)
+"""An ONNX file whose graph gives what it takes."""
 
 
 def cpu_count() -> int:
@@ -116,6 +177,8 @@ def open_session(onnx: Path, providers: Sequence[Provider], intra_op_threads: in
     import onnxruntime
 
     available = onnxruntime.get_available_providers()
+    if CUDA in map(_name, providers) and CUDA in available:
+        _load_cuda_libraries()
     missing = [name for name in map(_name, providers) if name not in available]
     if missing:
         raise ProviderUnavailable(

@@ -8,9 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from colbert_qdrant.embedding.cache import digest_of
-from colbert_qdrant.embedding.checkpoint import BGE_HEAD
 from colbert_qdrant.embedding.files import ModelFiles, external_data
-from colbert_qdrant.embedding.reader import is_file, parse_json
+from colbert_qdrant.embedding.projection import Projection
+from colbert_qdrant.embedding.reader import parse_json
 from colbert_qdrant.embedding.spec import ColbertSpec
 
 _OF_DOCUMENTS = (
@@ -25,7 +25,7 @@ _OF_DOCUMENTS = (
 """Fields of a spec that change a document's vectors; its length and `strip` are the caller's, and remembered apart."""
 
 
-def identity(files: ModelFiles, spec: ColbertSpec) -> dict[str, str]:
+def identity(files: ModelFiles, spec: ColbertSpec, projection: Projection | None) -> dict[str, str]:
     """Return digests of all that makes a document's vectors: what a collection remembers of a model.
 
     Returns
@@ -41,9 +41,7 @@ def identity(files: ModelFiles, spec: ColbertSpec) -> dict[str, str]:
         "tokenizer": digest_of(files.folder / "tokenizer.json", _tokenizer_alone)[:32],
         "text": hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:32],
     }
-    layers = sorted(path for path in files.folder.glob("*_Dense/*") if is_file(path))
-    head = [files.folder / BGE_HEAD] if is_file(files.folder / BGE_HEAD) else layers
-    return found | ({"projection": _together(head)[:32]} if head else {})
+    return found | ({} if projection is None else {"projection": projection.digest})
 
 
 def graph_digest(files: ModelFiles) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -101,6 +102,21 @@ class Projection:
         return len(dense) == len(self.layers) and all(
             layer.activation is _identity and layer.residual is None for layer in dense
         )
+
+    @property
+    def digest(self) -> str:
+        """What tells it from every other, in hexadecimal."""
+        digest = hashlib.sha256()
+        for layer in self.layers:
+            if not isinstance(layer, Dense):
+                digest.update(b"normalized")
+                continue
+            digest.update(
+                next((name for name, known in _ACTIVATIONS.items() if known is layer.activation), "?").encode()
+            )
+            for part in (layer.weight, layer.bias, layer.residual):
+                digest.update(b"none" if part is None else f"{part.shape}".encode() + part.tobytes())
+        return digest.hexdigest()[:32]
 
     def __call__(self, rows: Multivector) -> Multivector:
         """Turn hidden states into token vectors.
