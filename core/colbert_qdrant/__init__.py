@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from colbert_qdrant.embedding.fastembed import LateInteractionTextEmbedding
     from colbert_qdrant.embedding.muvera import Muvera
     from colbert_qdrant.explanation import explain
+    from colbert_qdrant.extract import ColbertExtractor
+    from colbert_qdrant.passages import Passage
     from colbert_qdrant.rerank import ColbertReranker
     from colbert_qdrant.scoring import maxsim
 
@@ -29,12 +31,14 @@ _MODULE_OF = {
     "Blend": "colbert_qdrant.collection.ranking",
     "Bm25": "colbert_qdrant.collection.stages",
     "ColbertEmbedder": "colbert_qdrant.embedding.embedder",
+    "ColbertExtractor": "colbert_qdrant.extract",
     "ColbertReranker": "colbert_qdrant.rerank",
     "Dense": "colbert_qdrant.collection.stages",
     "Hit": "colbert_qdrant.collection.points",
     "LateInteractionTextEmbedding": "colbert_qdrant.embedding.fastembed",
     "MultivectorCollection": "colbert_qdrant.collection.sync",
     "Muvera": "colbert_qdrant.embedding.muvera",
+    "Passage": "colbert_qdrant.passages",
     "Record": "colbert_qdrant.collection.points",
     "Sparse": "colbert_qdrant.collection.stages",
     "Storage": "colbert_qdrant.collection.storage",
@@ -47,12 +51,14 @@ __all__ = [
     "Blend",
     "Bm25",
     "ColbertEmbedder",
+    "ColbertExtractor",
     "ColbertReranker",
     "Dense",
     "Hit",
     "LateInteractionTextEmbedding",
     "MultivectorCollection",
     "Muvera",
+    "Passage",
     "Record",
     "Sparse",
     "Storage",

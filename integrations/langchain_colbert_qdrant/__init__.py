@@ -13,6 +13,7 @@ from colbert_qdrant.errors import MissingExtra
 
 if TYPE_CHECKING:
     from langchain_colbert_qdrant.compressors import ColbertRerank
+    from langchain_colbert_qdrant.extract import ColbertExtract
     from langchain_colbert_qdrant.retrievers import ColbertQdrantRetriever
     from langchain_colbert_qdrant.self_query import ColbertQdrantTranslator
     from langchain_colbert_qdrant.vectorstores import ColbertQdrantVectorStore
@@ -24,10 +25,17 @@ _MODULE_OF = {
     "ColbertQdrantRetriever": "langchain_colbert_qdrant.retrievers",
     "ColbertQdrantTranslator": "langchain_colbert_qdrant.self_query",
     "ColbertQdrantVectorStore": "langchain_colbert_qdrant.vectorstores",
+    "ColbertExtract": "langchain_colbert_qdrant.extract",
     "ColbertRerank": "langchain_colbert_qdrant.compressors",
 }
 
-__all__ = ["ColbertQdrantRetriever", "ColbertQdrantTranslator", "ColbertQdrantVectorStore", "ColbertRerank"]
+__all__ = [
+    "ColbertExtract",
+    "ColbertQdrantRetriever",
+    "ColbertQdrantTranslator",
+    "ColbertQdrantVectorStore",
+    "ColbertRerank",
+]
 
 
 def __getattr__(name: str) -> Any:

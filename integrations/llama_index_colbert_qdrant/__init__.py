@@ -13,6 +13,7 @@ from colbert_qdrant.errors import MissingExtra
 
 if TYPE_CHECKING:
     from llama_index_colbert_qdrant.embedding import ColbertTextEmbedding
+    from llama_index_colbert_qdrant.extract import ColbertExtract
     from llama_index_colbert_qdrant.index import ColbertVectorStoreIndex
     from llama_index_colbert_qdrant.postprocessor import ColbertRerank
     from llama_index_colbert_qdrant.vector_store import ColbertQdrantVectorStore
@@ -23,12 +24,19 @@ if find_spec("llama_index") is None or find_spec("llama_index.core") is None:
 
 _MODULE_OF = {
     "ColbertQdrantVectorStore": "llama_index_colbert_qdrant.vector_store",
+    "ColbertExtract": "llama_index_colbert_qdrant.extract",
     "ColbertRerank": "llama_index_colbert_qdrant.postprocessor",
     "ColbertTextEmbedding": "llama_index_colbert_qdrant.embedding",
     "ColbertVectorStoreIndex": "llama_index_colbert_qdrant.index",
 }
 
-__all__ = ["ColbertQdrantVectorStore", "ColbertRerank", "ColbertTextEmbedding", "ColbertVectorStoreIndex"]
+__all__ = [
+    "ColbertExtract",
+    "ColbertQdrantVectorStore",
+    "ColbertRerank",
+    "ColbertTextEmbedding",
+    "ColbertVectorStoreIndex",
+]
 
 
 def __getattr__(name: str) -> Any:

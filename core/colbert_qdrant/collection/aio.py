@@ -29,7 +29,7 @@ from colbert_qdrant.embedders import as_embedder, check_collection_name, embedde
 from colbert_qdrant.embedding.muvera import Muvera
 from colbert_qdrant.explanation import Explanation
 from colbert_qdrant.microbatch import AsyncQueryBatcher, QueryBatcher
-from colbert_qdrant.passages import Passage
+from colbert_qdrant.passages import EncodedText, Passage
 from colbert_qdrant.types import Embedder
 
 if TYPE_CHECKING:
@@ -219,6 +219,11 @@ class AsyncMultivectorCollection(AsyncManagedCollection):
         """Return the parts of records that answer a query best; see `MultivectorCollection.passages`."""
         await self._open()
         return await self._run(citing.passages(self.layout, query, ids, limit))
+
+    async def encoded(self, ids: Sequence[RecordId]) -> dict[str, EncodedText]:
+        """Return records' texts with their token vectors and their places; see `MultivectorCollection.encoded`."""
+        await self._open()
+        return await self._run(citing.encoded(self.layout, ids))
 
     async def explain(self, query: str, record_id: RecordId) -> Explanation:
         """Say which token of a record answered which of the query; see `MultivectorCollection.explain`."""

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from colbert_qdrant.collection import operations, points
 from colbert_qdrant.collection.operations import Compute, Operation, Query, RecordId
 from colbert_qdrant.collection.points import Hit, Record
@@ -44,13 +46,29 @@ def explanation(layout: Layout, query: str, record_id: RecordId) -> Operation[Ex
     return answer
 
 
+def encoded(layout: Layout, ids: Sequence[RecordId]) -> Operation[dict[str, EncodedText]]:
+    """Fetch records with their token vectors and the place of each; see `MultivectorCollection.encoded`."""
+    records = yield from operations.get(layout, ids, with_vectors=True)
+
+    def place(embedder: Embedder) -> dict[str, EncodedText]:
+        check_citable(embedder)
+        return {record.id: _placed(record, embedder) for record in records if _agrees(record, embedder)}
+
+    found: dict[str, EncodedText] = yield Compute(place)
+    return found
+
+
 def cited(record: Record, query: Multivector, limit: int, embedder: Embedder) -> tuple[Passage, ...]:
     """Return a record's best passages, placed in its text as it is stored."""
+    return tuple(best_passages(query, _placed(record, embedder), limit))
+
+
+def _placed(record: Record, embedder: Embedder) -> EncodedText:
     located = _located(record, embedder)
     before, _ = points.around(record.payload)
     spans = located.spans - len(before)
     spans[(spans[:, 0] < 0) | (spans[:, 1] > len(record.text))] = 0  # of what was encoded around the text
-    return tuple(best_passages(query, EncodedText(record.text, located.vectors, spans), limit))
+    return EncodedText(record.text, located.vectors, spans)
 
 
 def check_citable(embedder: Embedder) -> None:
@@ -79,15 +97,20 @@ def _located(record: Record, embedder: Any) -> TokenVectors:
     """
     check_citable(embedder)
     tokens, spans = embedder.token_spans(points.encoded_text(record))
-    vectors = record.vectors if record.vectors is not None else ()
+    vectors = record.vectors
+    if vectors is None or not points.encoded_text(record).strip():  # one vector, which answers nothing
+        return TokenVectors(np.zeros((0, embedder.dim), np.float32), [], spans[:0])
     if len(vectors) != len(spans):
-        if not record.text.strip():  # it has no token, and one vector that answers nothing
-            return TokenVectors(vectors[:0], [], spans[:0])  # type: ignore[arg-type]
         raise InvalidInput(
             f"record {record.id!r} has {len(vectors)} vectors and its text {len(spans)} tokens: the vectors were not "
             "made of this text by this embedder; add the record again"
         )
-    return TokenVectors(vectors, tokens, spans)  # type: ignore[arg-type]
+    return TokenVectors(vectors, tokens, spans)
+
+
+def _agrees(record: Record, embedder: Any) -> bool:
+    tokens, _ = embedder.token_spans(points.encoded_text(record))
+    return record.vectors is not None and len(tokens) == len(record.vectors)
 
 
 def with_passages(

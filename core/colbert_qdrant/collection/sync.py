@@ -30,7 +30,7 @@ from colbert_qdrant.embedders import as_embedder, check_collection_name, embedde
 from colbert_qdrant.embedding.muvera import Muvera
 from colbert_qdrant.explanation import Explanation
 from colbert_qdrant.microbatch import QueryBatcher
-from colbert_qdrant.passages import Passage
+from colbert_qdrant.passages import EncodedText, Passage
 from colbert_qdrant.types import Embedder
 
 if TYPE_CHECKING:
@@ -375,6 +375,18 @@ class MultivectorCollection(ManagedCollection):
             vectors are not those of its text.
         """
         return self._run(citing.passages(self.layout, query, ids, limit))
+
+    def encoded(self, ids: Sequence[RecordId]) -> dict[str, EncodedText]:
+        """Return the texts of records with their stored token vectors and the place of each in the text, by id.
+
+        Left out are ids that are not stored, and records whose vectors are not those of their text.
+
+        Raises
+        ------
+        InvalidInput
+            As for `passages`.
+        """
+        return self._run(citing.encoded(self.layout, ids))
 
     def explain(self, query: str, record_id: RecordId) -> Explanation:
         """Say which token of a record answered which of the query, by its stored vectors; see `colbert_qdrant.explain`.
