@@ -64,6 +64,50 @@ def build_colbert(
     }
     graph = _Graph(seed)
     states = _bert(graph, config, token_type_ids=token_type_ids)
+    return _finished(folder, graph, states, config, dim, token_type_ids, normalize, output_name)
+
+
+def build_modern_colbert(
+    folder: Path,
+    *,
+    hidden: int = 64,
+    layers: int = 2,
+    heads: int = 4,
+    intermediate: int = 96,
+    dim: int = 128,
+    positions: int = 512,
+    seed: int = 0,
+) -> Path:
+    """Write a checkpoint of ModernBERT's layers with random weights: rotary positions, gated units, norms first.
+
+    https://arxiv.org/abs/2412.13663, section 2.1.
+    """
+    config = json.loads((CHECKPOINT / "config.json").read_text(encoding="utf-8"))
+    config |= {
+        "_name_or_path": "random weights",
+        "architectures": ["HF_ColBERT"],
+        "hidden_size": hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "intermediate_size": intermediate,
+        "max_position_embeddings": positions,
+    }
+    graph = _Graph(seed)
+    return _finished(folder, graph, _modern_bert(graph, config), config, dim, False, True, "contextual")
+
+
+def _finished(
+    folder: Path,
+    graph: _Graph,
+    states: str,
+    config: dict[str, int],
+    dim: int,
+    token_type_ids: bool,
+    normalize: bool,
+    output_name: str,
+) -> Path:
+    """Put the projection on top, and write the graph and what lies beside it."""
+    hidden, positions = config["hidden_size"], config["max_position_embeddings"]
     projected = graph.add("MatMul", states, graph.weights("linear.weight", (hidden, dim)))
     if normalize:
         length = graph.add("ReduceL2", projected, axes=[-1], keepdims=1)
@@ -132,6 +176,9 @@ class _Graph:
         """Add uniform weights; the default deviation keeps the variance of what passes through them."""
         half_width = math.sqrt(3) * (1 / math.sqrt(shape[0]) if deviation is None else deviation)
         values = (self._random.random_sample(shape) * 2 - 1) * half_width
+        return self._initializer(name, values.astype(np.float32))
+
+    def table(self, name: str, values: npt.NDArray[np.float64]) -> str:
         return self._initializer(name, values.astype(np.float32))
 
     def constant(self, value: float | Sequence[int]) -> str:
@@ -212,3 +259,61 @@ def _layer(graph: _Graph, name: str, states: str, mask: str, config: dict[str, i
     gelu = graph.add("Mul", doubled, graph.constant(0.5))
     outer = graph.linear(f"{name}.output", gelu, intermediate, hidden, gain=branch)
     return graph.layer_norm(f"{name}.output.norm", graph.add("Add", outer, states), hidden)
+
+
+def _modern_bert(graph: _Graph, config: dict[str, int]) -> str:
+    hidden, per_head = config["hidden_size"], config["hidden_size"] // config["num_attention_heads"]
+    states = graph.add(
+        "Gather", graph.weights("embeddings.word", (config["vocab_size"], hidden), deviation=1.0), "input_ids"
+    )
+    states = graph.layer_norm("embeddings.norm", states, hidden)
+    by_key = graph.add("Unsqueeze", "attention_mask", graph.constant([1, 2]))
+    unseen = graph.add("Sub", graph.constant(1.0), graph.add("Cast", by_key, to=TensorProto.FLOAT))
+    mask = graph.add("Mul", unseen, graph.constant(float(np.finfo(np.float32).min)))
+    angles = np.outer(np.arange(config["max_position_embeddings"]), 10_000.0 ** (-np.arange(0, per_head, 2) / per_head))
+    turns = np.concatenate([angles, angles], axis=1)
+    tokens = graph.add("Shape", "input_ids", start=1, end=2)
+    tables = [graph.table("rotary.cos", np.cos(turns)), graph.table("rotary.sin", np.sin(turns))]
+    cos, sin = (graph.add("Slice", table, graph.constant([0]), tokens, graph.constant([0])) for table in tables)
+    for layer in range(config["num_hidden_layers"]):
+        states = _modern_layer(graph, f"layer.{layer}", states, mask, (cos, sin), config)
+    return graph.layer_norm("final.norm", states, hidden)
+
+
+def _modern_layer(
+    graph: _Graph, name: str, states: str, mask: str, rotary: tuple[str, str], config: dict[str, int]
+) -> str:
+    hidden, heads = config["hidden_size"], config["num_attention_heads"]
+    intermediate, per_head = config["intermediate_size"], hidden // heads
+    branch = 1 / math.sqrt(2 * config["num_hidden_layers"])
+
+    def product(part: str, inputs: str, rows: int, columns: int, gain: float = 1.0) -> str:
+        return graph.add("MatMul", inputs, graph.weights(f"{name}.{part}", (rows, columns), deviation=gain / rows**0.5))
+
+    def turned(vectors: str) -> str:
+        half, end = graph.constant([per_head // 2]), graph.constant([per_head])
+        first = graph.add("Slice", vectors, graph.constant([0]), half, graph.constant([3]))
+        second = graph.add("Slice", vectors, half, end, graph.constant([3]))
+        swapped = graph.add("Concat", graph.add("Neg", second), first, axis=-1)
+        return graph.add("Add", graph.add("Mul", vectors, rotary[0]), graph.add("Mul", swapped, rotary[1]))
+
+    normed = graph.layer_norm(f"{name}.attention.norm", states, hidden)
+    shape = graph.constant([0, 0, 3, heads, per_head])
+    parts = graph.add(
+        "Transpose", graph.add("Reshape", product("qkv", normed, hidden, 3 * hidden), shape), perm=[2, 0, 3, 1, 4]
+    )
+    query, key, value = (graph.add("Gather", parts, graph.constant(number), axis=0) for number in range(3))
+    transposed = graph.add("Transpose", turned(key), perm=[0, 1, 3, 2])
+    scores = graph.add("Mul", graph.add("MatMul", turned(query), transposed), graph.constant(per_head**-0.5))
+    attention = graph.add("Softmax", graph.add("Add", scores, mask), axis=-1)
+    context = graph.add("Transpose", graph.add("MatMul", attention, value), perm=[0, 2, 1, 3])
+    context = graph.add("Reshape", context, graph.constant([0, 0, hidden]))
+    states = graph.add("Add", states, product("attention", context, hidden, hidden, branch))
+
+    normed = graph.layer_norm(f"{name}.mlp.norm", states, hidden)
+    inner, gate = f"{name}.inner", f"{name}.gate"
+    graph.add("Split", product("mlp.in", normed, hidden, 2 * intermediate), outputs=[inner, gate], axis=-1)
+    erf = graph.add("Erf", graph.add("Div", inner, graph.constant(math.sqrt(2))))
+    doubled = graph.add("Mul", inner, graph.add("Add", erf, graph.constant(1.0)))
+    gated = graph.add("Mul", graph.add("Mul", doubled, graph.constant(0.5)), gate)
+    return graph.add("Add", states, product("mlp.out", gated, intermediate, hidden, branch))

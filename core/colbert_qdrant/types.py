@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 Multivector: TypeAlias = npt.NDArray[np.float32]
 """``(tokens, dim)``: one row a token. Rows of a ColBERT model have length 1."""
+
+Precision: TypeAlias = Literal["float32", "int8"]
+"""What a model's products are computed in."""
 
 
 @runtime_checkable

@@ -39,6 +39,7 @@ BENCHMARKS = {
     "faults": "Adding through a server that fails one request in five",
     "maxsim": "MaxSim, beside a loop and maxsim-cpu",
     "muvera_vs_fastembed": "MUVERA, beside FastEmbed",
+    "precision": "Integer products: speed, vectors and quality, beside float32",
     "dynamic_int8": "A dynamically quantised graph, alone and in batches",
     "langchain_overhead": "What the LangChain store adds to the core's search",
     "llama_index_colbert_rerank": "Reranking, beside llama-index-postprocessor-colbert-rerank",

