@@ -55,12 +55,13 @@ def server(collection: MultivectorCollection, *, may_write: bool) -> MCPServer[A
         log_level="WARNING",
     )
     reads = ToolAnnotations(read_only_hint=True, open_world_hint=False)
-    for name, tool in {
+    reading: dict[str, Any] = {
         "search": tools.search,
         "read": tools.read,
         "explain": tools.explain,
         "list": tools.files,
-    }.items():
+    }
+    for name, tool in reading.items():
         made.add_tool(_refusing(tool), name=name, annotations=reads)
     if may_write:
         adds = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True)

@@ -285,6 +285,8 @@ class Sparse:
         return method
 
     def _sparse(self, vector: Any) -> models.SparseVector:
+        indices: Any
+        values: Any
         if isinstance(vector, Mapping):
             indices, values = list(vector.keys()), list(vector.values())
         else:
