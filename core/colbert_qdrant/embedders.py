@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
 
 from colbert_qdrant.errors import InvalidInput
 from colbert_qdrant.types import Embedder, Multivector
+
+T = TypeVar("T")
 
 
 class NoEmbedder:
@@ -68,6 +70,25 @@ def windowed(embedder: Embedder | str | os.PathLike[str] | None) -> Embedder:
     from_unsaid = getattr(embedder, "windowed", None)
     whole: Embedder = embedder if from_unsaid is None else from_unsaid()
     return whole
+
+
+def encoded_all(vectors: Iterable[T], count: int, encoder: str) -> Iterator[T]:
+    """Yield what came of texts, one each.
+
+    Raises
+    ------
+    InvalidInput
+        There are fewer or more than texts, so that nobody knows whose is whose.
+    """
+    made = iter(vectors)
+    for position in range(count):
+        for one in made:
+            yield one
+            break
+        else:
+            raise InvalidInput(f"{encoder} gave {position} results for {count} texts: give one for each, in order")
+    for _ in made:
+        raise InvalidInput(f"{encoder} gave more results than {count} texts: give one for each, in order")
 
 
 def embedder_dim(embedder: Embedder) -> int:

@@ -42,6 +42,16 @@ class Broken(WordEmbedder):
         return [self.vectors for _ in documents]
 
 
+class Miscounting(WordEmbedder):
+    """Gives another number of results than it was given texts."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def embed(self, documents: Any) -> Any:
+        return [np.ones((1, 16)) for _ in range(self.count)]
+
+
 def adding(embedder: Any = None, **arguments: Any) -> Callable[[], MultivectorCollection]:
     def act() -> MultivectorCollection:
         collection = MultivectorCollection("bad", embedder or WordEmbedder())
@@ -81,7 +91,7 @@ BAD = {
     "a text that is bytes": (adding(texts=[b"a"]), InvalidInput, "decode it first"),
     "a lone surrogate": (adding(texts=["a\ud83d"]), InvalidInput, r"lone surrogate '\\ud83d' at character 1"),
     "a string for texts": (adding(texts="a text"), InvalidInput, r"such as \[text\]"),
-    "nothing for texts": (adding(texts=None), InvalidInput, "texts is NoneType"),
+    "nothing for texts": (adding(texts=None), InvalidInput, "neither texts nor vectors"),
     "duplicate ids": (adding(texts=["a", "b"], ids=["x", "x"]), InvalidInput, "'x' stands twice"),
     "the same id in two spellings": (adding(texts=["a", "b"], ids=[7, "7"]), InvalidInput, "stands twice"),
     "too few metadatas": (adding(texts=["a", "b"], metadatas=[{}]), InvalidInput, "metadatas ends after 1"),
@@ -96,6 +106,13 @@ BAD = {
     "vectors of a wrong dimension": (adding(Broken(np.ones((2, 8))), texts=["a"]), InvalidInput, r"\(2, 8\)"),
     "no vectors": (adding(Broken(np.ones((0, 16))), texts=["a"]), InvalidInput, r"\(0, 16\)"),
     "too many vectors": (adding(Broken(np.ones((65536, 16))), texts=["a"]), PointTooLarge, "at most 65535 tokens"),
+    "fewer vectors than texts": (adding(Miscounting(1), texts=["a", "b"]), InvalidInput, "gave 1 results for 2 texts"),
+    "more vectors than texts": (adding(Miscounting(3), texts=["a", "b"]), InvalidInput, "more results than 2 texts"),
+    "a payload beyond a request": (
+        adding(texts=["a"], metadatas=[{"k": "x" * 2**25}]),
+        PointTooLarge,
+        "at most 32 MiB",
+    ),
     "a query that is None": (searching(query=None), InvalidInput, "query: token vectors"),
     "a query of a wrong dimension": (searching(query=np.ones((3, 4))), InvalidInput, r"\(3, 4\)"),
     "a query that is NaN": (searching(query=np.full((3, 16), np.nan)), InvalidInput, "NaN"),

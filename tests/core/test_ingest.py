@@ -11,7 +11,8 @@ import pytest
 from qdrant_client import QdrantClient
 
 from colbert_qdrant import MultivectorCollection
-from colbert_qdrant.collection.ingest import ATTEMPTS, WINDOW, AddReport
+from colbert_qdrant.collection.ingest import WINDOW, AddReport
+from colbert_qdrant.collection.patience import WRITING
 from colbert_qdrant.collection.points import point_id
 from colbert_qdrant.errors import EngineError, EngineUnavailable, InvalidInput
 from conftest import WordEmbedder
@@ -125,7 +126,7 @@ def test_poisoned_records_are_left_out_when_asked(make_collection: Make) -> None
     collection = make_collection()
 
     report = collection.add(
-        [*POISON, "bad metadata", "last"], [*[None] * 5, {"a": {1}}, None], list("abcdefg"), on_error="skip"
+        [*POISON, "bad metadata", "last"], [*[None] * 5, {"a": b"x"}, None], list("abcdefg"), on_error="skip"
     )
 
     assert [failure.position for failure in report.failed] == [1, 2, 4, 5]
@@ -213,12 +214,12 @@ def test_a_fault_that_stays_is_raised_with_what_was_stored(words: WordEmbedder, 
     client = FlakyClient([])
     collection = MultivectorCollection("flaky", words, client=client)
     collection.add(["before"])
-    client.failures = [EngineUnavailable("busy") for _ in range(ATTEMPTS)]
+    client.failures = [EngineUnavailable("busy") for _ in range(WRITING.attempts)]
 
     with pytest.raises(EngineUnavailable) as caught:
         collection.add(["before", "after"])
 
-    assert len(pauses) == ATTEMPTS - 1
+    assert len(pauses) == WRITING.attempts - 1
     assert any("1 texts were stored before" in note for note in caught.value.__notes__)
     assert collection.add(["before", "after"]).unchanged == 1
 

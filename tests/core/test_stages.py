@@ -155,13 +155,6 @@ def test_a_stage_is_added_to_what_is_stored(make_collection: Make, kind: str) ->
     assert again.search("purple violin", limit=1)[0].id == "new"
 
 
-def test_a_stage_that_is_there_is_not_added_twice(make_collection: Make) -> None:
-    collection = make_collection(stages=[muvera()])
-
-    with pytest.raises(InvalidInput, match="a name of its own"):
-        collection.add_stage(muvera())
-
-
 def test_a_query_without_text_needs_a_stage_of_token_vectors(make_collection: Make, words: WordEmbedder) -> None:
     collection = make_collection(stages=[Dense(mean_vector)])
     [vectors] = words.query_embed("red violin")
@@ -410,3 +403,84 @@ def test_search_finds_the_same_after_its_indexes_are_built(make_collection: Make
     collection.optimize()
 
     assert [hit.id for hit in collection.search("red violin", limit=1)] == before
+
+
+class TestWhatEncodersGive:
+    """NaN, too few and too many are refused by name; what is good beside them is stored."""
+
+    def test_a_document_whose_dense_vector_is_no_number_is_left_out_by_name(self, make_collection: Make) -> None:
+        def poisoned(texts: list[str]) -> list[np.ndarray]:
+            return [
+                np.full(16, np.nan) if "bad" in text else vector
+                for text, vector in zip(texts, mean_vector(texts), strict=True)
+            ]
+
+        collection = make_collection(stages=[Dense(poisoned, dim=16)])
+
+        with pytest.raises(InvalidInput, match=r"text 1 \(id '2'\): the vector of stage 'dense' .* NaN or infinite"):
+            collection.add(["good", "bad"], ids=["1", "2"])
+        assert collection.count() == 0
+        report = collection.add(["good", "bad"], ids=["1", "2"], on_error="skip")
+
+        assert (report.ids, [failure.id for failure in report.failed]) == (["1"], ["2"])
+        assert [record.id for record in collection.scroll()] == ["1"]
+
+    def test_a_stage_is_not_added_where_its_vectors_are_no_numbers(self, make_collection: Make) -> None:
+        collection = make_collection()
+        collection.add(["good"], ids=["1"])
+
+        with pytest.raises(InvalidInput, match=r"id '1': the vector of stage 'dense' .* NaN or infinite"):
+            collection.add_stage(Dense(lambda texts: [np.full(16, np.inf)] * len(texts), dim=16))
+
+        assert collection.layout.stages == ()
+
+    @pytest.mark.parametrize("given", [[], [np.ones(16)] * 2, [np.ones(3)], [np.full(16, np.nan)], ["a"]])
+    def test_a_query_whose_dense_vector_is_none_is_refused(self, given: list[Any], words: WordEmbedder) -> None:
+        class Encoder:
+            def embed_documents(self, texts: list[str]) -> list[np.ndarray]:
+                return mean_vector(texts)
+
+            def embed_query(self, text: str) -> Any:
+                return given[0] if len(given) == 1 else given
+
+        collection = MultivectorCollection("queries", words, stages=[Dense(Encoder(), dim=16)])
+
+        with pytest.raises(InvalidInput, match="stage 'dense': the query"):
+            collection.search("red violin")
+
+    @pytest.mark.parametrize(
+        ("count", "reason"), [(1, "gave 1 results for 2 texts"), (3, "gave more results than 2 texts")]
+    )
+    def test_a_stage_gives_one_vector_each(self, words: WordEmbedder, count: int, reason: str) -> None:
+        class Counting(Dense):
+            def encode_documents(self, texts: Any, multivectors: Any) -> list[Any]:
+                return [np.ones(16, np.float32)] * count
+
+        collection = MultivectorCollection("counted", words, stages=[Counting(mean_vector, dim=16)])
+
+        with pytest.raises(InvalidInput, match=f"stage 'dense' {reason}"):
+            collection.add(["a", "b"])
+        assert collection.count() == 0
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda: Bm25(language="klingon"), "language='klingon'.*english"),
+        (lambda: Bm25(average_length=0), "average_length=0"),
+        (lambda: Bm25(average_length=float("nan")), "average_length=nan"),
+        (lambda: Bm25(average_length="256"), "average_length='256'"),
+        (lambda: Dense(mean_vector, dim=0), "dim=0"),
+        (lambda: Dense(mean_vector, dim=100_000), "65,536"),
+        (lambda: as_stages([Bm25]), "Bm25 is a class.*Bm25"),
+        (lambda: as_stages(Bm25()), r"stages=\[...\]"),
+    ],
+)
+def test_a_stage_that_can_not_work_is_refused_when_it_is_made(make: Callable[[], Any], reason: str) -> None:
+    with pytest.raises(InvalidInput, match=reason):
+        make()
+
+
+@pytest.mark.parametrize("language", ["english", "german", "chinese"])
+def test_languages_that_qdrant_knows_are_taken(language: str) -> None:
+    Bm25(language=language)

@@ -13,7 +13,7 @@ import pytest
 from qdrant_client import QdrantClient, models
 
 from colbert_qdrant import AsyncMultivectorCollection, Bm25, MultivectorCollection, Muvera
-from colbert_qdrant.collection import driving, ingest
+from colbert_qdrant.collection import driving, ingest, patience
 from colbert_qdrant.errors import CollectionNotFound, EngineError, EngineUnavailable
 from conftest import WordEmbedder
 from faulty_server import BODY_LIMIT, FAULTS, Fault, FaultyServer, serving, some_faults
@@ -56,7 +56,7 @@ def backoffs(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         longest.append(most)
         return 0.0
 
-    monkeypatch.setattr(ingest, "random", SimpleNamespace(uniform=uniform))
+    monkeypatch.setattr(patience, "random", SimpleNamespace(uniform=uniform))
     return longest
 
 
@@ -201,7 +201,7 @@ def test_a_busy_server_that_names_no_seconds_is_tried_again(
 def test_a_write_whose_answer_was_lost_is_stored_once(
     collection: MultivectorCollection, server: FaultyServer, backoffs: list[float]
 ) -> None:
-    server.faults = iter([None, "drop after"])
+    server.faults = iter([None, None, "drop after"])  # what is there, the collection's stages, the points
 
     report = collection.add(["a", "b"])
 
@@ -215,7 +215,7 @@ def test_a_fault_that_stays_is_raised_and_a_second_run_finishes(
     monkeypatch.setattr(ingest, "WINDOW", 2)
     texts = [f"text {number}" for number in range(10)]
     good: list[Fault | None] = [None] * 6
-    server.faults = iter(good + ["503"] * ingest.ATTEMPTS)
+    server.faults = iter(good + ["503"] * patience.WRITING.attempts)
 
     with pytest.raises(EngineUnavailable, match="503 Service Unavailable") as caught:
         collection.add(texts)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from qdrant_client import models
 
-from colbert_qdrant.collection import administration, citing, ingest, operations, searching, upgrading
+from colbert_qdrant.collection import administration, citing, growing, ingest, operations, searching, upgrading
 from colbert_qdrant.collection.driving import AsyncDriver, InThreads
 from colbert_qdrant.collection.engines import AsyncEngine, Place, PlaceKeywords, connect, connect_async
 from colbert_qdrant.collection.indexes import Index
@@ -190,9 +190,13 @@ class AsyncMultivectorCollection(AsyncManagedCollection):
         )
         await self._open()
         with progress_bar(vectors if texts is None else texts, show=show_progress, also=progress) as advance:
-            return await self._run(
-                ingest.add(self.layout, self.settings, self.engine.wire, source, on_error=on_error, progress=advance)
+            before = self.layout
+            report, after = await self._run(
+                ingest.add(before, self.settings, self.engine.wire, source, on_error=on_error, progress=advance)
             )
+        if after.stages != before.stages:  # others have added one
+            self.layout = after
+        return report
 
     async def search(self, query: Query, limit: int = 10, **options: Unpack[SearchKeywords]) -> list[Hit]:
         """Find the documents with the highest MaxSim; see `MultivectorCollection.search`."""
@@ -268,7 +272,7 @@ class AsyncMultivectorCollection(AsyncManagedCollection):
         """Give the collection another first stage; see `MultivectorCollection.add_stage`."""
         await self._open()
         [made] = as_stages([stage])
-        self.layout = await self._run(operations.add_stage(self.layout, self.settings, made))
+        self.layout = await self._run(growing.add_stage(self.layout, self.settings, made))
 
     async def optimize(self) -> bool:
         """Build the vector indexes of an embedded collection; see `MultivectorCollection.optimize`."""

@@ -6,7 +6,6 @@ No I/O: `add` is an operation as those of `operations.py`.
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -16,11 +15,13 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from qdrant_client import models
 
-from colbert_qdrant.collection import points
-from colbert_qdrant.collection.operations import Call, Finish, Operation, Pause, RecordId, Start
+from colbert_qdrant.collection import growing, points
+from colbert_qdrant.collection.operations import Call, Finish, Operation, RecordId, Start
+from colbert_qdrant.collection.patience import patient
 from colbert_qdrant.collection.points import NewRecord, PointId, Wire
 from colbert_qdrant.collection.schema import Layout
-from colbert_qdrant.errors import ColbertQdrantError, EngineUnavailable, InvalidInput
+from colbert_qdrant.embedders import encoded_all
+from colbert_qdrant.errors import ColbertQdrantError, InvalidInput
 from colbert_qdrant.types import Embedder
 
 OnError: TypeAlias = Literal["raise", "skip"]
@@ -29,12 +30,7 @@ WINDOW = 64
 """Texts that are looked up, encoded and uploaded together. Two windows are in memory: one is encoded while the one
 before it is uploaded."""
 
-ATTEMPTS = 6
-"""Tries of a request that fails for a passing reason, before `add` gives up."""
-
-
-LONGEST_PAUSE = 60.0
-"""Seconds between two tries at most, whatever the server asks for."""
+_IDS_AT_ONCE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +127,13 @@ def add(
     *,
     on_error: OnError = "raise",
     progress: Callable[[AddReport], None] | None = None,
-) -> Operation[AddReport]:
-    """Store records; see `MultivectorCollection.add`."""
+) -> Operation[tuple[AddReport, Layout]]:
+    """Store records; see `MultivectorCollection.add`. The layout comes back with stages that others have added."""
     points.check_writable(layout)
     report = AddReport()
+    as_opened = layout
+    unchanged: list[PointId] = []
+    first = True
     records = check_records(source, report, on_error, layout.dim)
     if source.is_at_hand:
         records = iter(list(records))  # what is known in full is checked in full before anything is written
@@ -143,19 +142,24 @@ def add(
         while window := list(islice(records, WINDOW)):
             stored = yield from _look_up(layout, window)
             changed = yield from _settle_unchanged(layout, settings, window, stored, report)
+            known = {points.point_id(record.id, layout.tenant) for record, _ in changed}
+            unchanged += [key for key in stored if key not in known]
             job = yield Start(partial(encode, layout, [record for record, _ in changed]))
+            if first and changed:
+                layout, first = (yield from growing.current(layout)), False
             yield from _upload(layout, wire, waiting, report)
             encoded = yield Finish(job)
             waiting = _Upload(_to_points(layout, changed, encoded, report, on_error), set(stored))
             if progress is not None:
                 progress(report)
         yield from _upload(layout, wire, waiting, report)
+        layout = yield from _complete(as_opened, layout, unchanged, report)
         if progress is not None:
             progress(report)
     except ColbertQdrantError as error:
         error.add_note(f"{report.stored} texts were stored before; what is stored is not encoded again in a second run")
         raise
-    return report
+    return report, layout
 
 
 def check_records(source: Source, report: AddReport, on_error: OnError, dim: int) -> Iterator[NewRecord]:
@@ -243,57 +247,53 @@ def encode(layout: Layout, records: Sequence[NewRecord], embedder: Embedder) -> 
     """Return all vectors of each record by name, or what keeps it from being stored."""
     texts = [record.encoded_as for record in records]
     results: list[dict[str, Any] | InvalidInput] = []
-    for record, vectors in zip(records, _given_or_encoded(records, embedder), strict=True):
+    encoded = iter(_encoded(layout, [record for record in records if record.vectors is None], embedder))
+    for record in records:
+        vectors = next(encoded) if record.vectors is None else record.vectors
         try:
             if isinstance(vectors, InvalidInput):
                 raise vectors
-            what = f"text {record.position} (id {record.id!r})"
-            # A text without a word: its markers alone would rank it before texts on another subject.
             if record.vectors is None and not record.encoded_as.strip():
+                # Its markers alone would rank it before texts on another subject.
                 vectors = np.zeros((1, layout.dim), np.float32)
-            results.append({layout.vector_name: points.check_multivector(vectors, layout.dim, what)})
+            results.append({layout.vector_name: points.check_multivector(vectors, layout.dim, _named(record))})
         except InvalidInput as error:
             results.append(error)
     good = [number for number, result in enumerate(results) if isinstance(result, dict)]
     multivectors = [results[number][layout.vector_name] for number in good]  # type: ignore[index]  # they are dicts
     for stage in layout.stages if good else ():
-        made = stage.encode_documents([texts[number] for number in good], multivectors)
+        made = growing.vectors_of(stage, [texts[number] for number in good], multivectors)
         for number, vector in zip(good, made, strict=True):
-            results[number][stage.name] = vector  # type: ignore[index]
+            result = results[number]
+            if isinstance(result, InvalidInput):  # another stage's vector can't be stored
+                continue
+            if growing.is_finite(vector):
+                result[stage.name] = vector
+            else:
+                results[number] = InvalidInput(
+                    f"{_named(records[number])}: the vector of stage {stage.name!r} has a value that is NaN or infinite"
+                )
     return results
 
 
-def _given_or_encoded(records: Sequence[NewRecord], embedder: Embedder) -> list[Any]:
-    """Return the vectors of each record, or why the embedder refuses its text."""
-    fresh = iter(_encoded([record.encoded_as for record in records if record.vectors is None], embedder))
-    return [next(fresh) if record.vectors is None else record.vectors for record in records]
+def _encoded(layout: Layout, records: Sequence[NewRecord], embedder: Embedder) -> list[Any]:
+    """Return the token vectors of each record, or why it has none; those that would be too many are not computed."""
+    refused = [points.too_many_vectors(embedder, record.encoded_as, layout.dim, _named(record)) for record in records]
+    texts = [record.encoded_as for record, refusal in zip(records, refused, strict=True) if refusal is None]
+    made = iter(_made(texts, embedder))
+    return [next(made) if refusal is None else refusal for refusal in refused]
 
 
-def _encoded(texts: Sequence[str], embedder: Embedder) -> list[Any]:
+def _made(texts: Sequence[str], embedder: Embedder) -> list[Any]:
     """Encode together; where a text is refused, each by itself: it is not everybody's failure."""
     try:
-        return [vectors for _, vectors in zip(texts, embedder.embed(texts) if texts else (), strict=True)]
+        return list(encoded_all(embedder.embed(texts) if texts else (), len(texts), type(embedder).__name__))
     except InvalidInput as error:
-        return [error] if len(texts) == 1 else [found for text in texts for found in _encoded([text], embedder)]
+        return [error] if len(texts) == 1 else [found for text in texts for found in _made([text], embedder)]
 
 
-def patient(call: Call) -> Operation[Any]:
-    """Carry out a call, again where it fails for a reason that may pass: exponential back-off with full jitter.
-
-    References
-    ----------
-    https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/
-    """
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            return (yield call)
-        except EngineUnavailable as error:
-            if attempt == ATTEMPTS:
-                error.add_note(f"tried {ATTEMPTS} times")
-                raise
-            wait = None if error.retry_after is None else min(error.retry_after, LONGEST_PAUSE)
-        yield Pause(wait if wait is not None else random.uniform(0, min(LONGEST_PAUSE, 0.5 * 2**attempt)))
-    raise AssertionError("unreachable: the last attempt returns or raises")
+def _named(record: NewRecord) -> str:
+    return f"text {record.position} (id {record.id!r})"
 
 
 def _look_up(layout: Layout, window: Sequence[NewRecord]) -> Operation[dict[PointId, Payload]]:
@@ -348,15 +348,31 @@ def _to_points(
 ) -> list[models.PointStruct]:
     ready = []
     for (record, payload), vectors in zip(records, encoded, strict=True):
-        if isinstance(vectors, InvalidInput):
-            if on_error == "raise":
+        try:
+            if isinstance(vectors, InvalidInput):
                 raise vectors
+            point = points.to_point(record, payload, vectors, layout)
+            points.check_size(point, _named(record))
+        except InvalidInput as error:
+            if on_error == "raise":
+                raise
             report.ids = [stored for stored in report.ids if stored != record.id]
-            report.failed.append(Failure(record.position, record.id, str(vectors)))
+            report.failed.append(Failure(record.position, record.id, str(error)))
             continue
         report.encoded += record.vectors is None
-        ready.append(points.to_point(record, payload, vectors, layout))
+        ready.append(point)
     return ready
+
+
+def _complete(as_opened: Layout, layout: Layout, unchanged: Sequence[PointId], report: AddReport) -> Operation[Layout]:
+    """Give the points of this call the vectors of stages that others have added meanwhile; see `growing`."""
+    for at in range(0, len(unchanged) if layout.stages else 0, _IDS_AT_ONCE):
+        yield from growing.fill(layout, layout.stages, among=unchanged[at : at + _IDS_AT_ONCE])
+    if report.stored > report.unchanged:
+        layout = yield from growing.current(layout)
+        known = [stage.name for stage in as_opened.stages]
+        yield from growing.fill(layout, [stage for stage in layout.stages if stage.name not in known])
+    return layout
 
 
 def _upload(layout: Layout, wire: Wire, waiting: _Upload, report: AddReport) -> Operation[None]:

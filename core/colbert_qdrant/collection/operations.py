@@ -7,26 +7,22 @@ decision is written once, for blocking and for asynchronous callers alike.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 from uuid import UUID
 
 from qdrant_client import models
 
 from colbert_qdrant.checks import check_text
-from colbert_qdrant.collection import numbers, points, schema
+from colbert_qdrant.collection import numbers, points
 from colbert_qdrant.collection.json_values import MAX_DEPTH, check_metadata
 from colbert_qdrant.collection.points import PointId, Record
 from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.collection.stages import (
-    Stage,
-    as_stages,
     stage_bytes,
 )
 from colbert_qdrant.collection.storage import Footprint, Storage, footprint
-from colbert_qdrant.errors import InvalidInput, UnsupportedByEngine
-from colbert_qdrant.telemetry import logger
+from colbert_qdrant.errors import InvalidInput
 from colbert_qdrant.types import Embedder, Multivector
 
 T = TypeVar("T")
@@ -181,35 +177,6 @@ def scroll_page(
     return [points.to_record(point, layout) for point in found], following
 
 
-def add_stage(layout: Layout, settings: Mapping[str, Any], stage: Stage) -> Operation[Layout]:
-    """Give the collection another first stage, computed from what it stores; returns the new layout."""
-    name = {"collection_name": layout.name}
-    grown = replace(layout, stages=as_stages([*layout.stages, stage]))
-    info = yield Call("get_collection", name)
-    params = info.config.params
-    if stage.name not in {**(params.vectors or {}), **(params.sparse_vectors or {})}:
-        config = {"vector_name": stage.name, "vector_name_config": _name_config(stage), "wait": True}
-        yield Call("create_vector_name", {**name, **config})
-        yield from _store_as_stated(layout, stage)
-    offset = None
-    while True:
-        page, offset = yield from scroll_page(layout, None, offset, with_vectors=True)
-        complete = [record for record in page if record.vectors is not None]
-        made = yield Compute(partial(_stage_vectors, stage, complete))
-        updates = [
-            models.PointVectors.model_construct(id=_point_id_of(record), vector={stage.name: vector})
-            for record, vector in zip(complete, made, strict=True)
-        ]
-        if updates:
-            yield Call("update_vectors", {**name, "points": updates, "wait": True})
-        if offset is None:
-            break
-    # What it remembers comes last: until then it is the collection it was, and a run that stopped is repeated.
-    metadata = {schema.METADATA_KEY: schema.making(grown, schema.remembered(info) or settings)}
-    yield Call("update_collection", {**name, "metadata": metadata})
-    return grown
-
-
 def estimate(layout: Layout, storage: Storage, texts: Sequence[str], documents: int) -> Operation[Footprint]:
     """Estimate what documents like these will take."""
     if not texts or documents < 1:
@@ -223,38 +190,6 @@ def estimate(layout: Layout, storage: Storage, texts: Sequence[str], documents: 
         stages=[stage_bytes(stage, texts) for stage in layout.stages],
         text=sum(len(text.encode()) for text in texts) / len(texts),
     )
-
-
-def _point_id_of(record: Record) -> PointId:
-    return points.point_id(record.id, record.payload.get(points.TENANT_KEY))
-
-
-def _stage_vectors(stage: Stage, records: Sequence[Record], _: Embedder) -> list[Any]:
-    multivectors = [record.vectors for record in records if record.vectors is not None]
-    return stage.encode_documents([record.text for record in records], multivectors) if records else []
-
-
-def _name_config(stage: Stage) -> models.VectorNameConfig:
-    params = stage.params()
-    if isinstance(params, models.SparseVectorParams):
-        return models.SparseVectorNameConfig(sparse=models.SparseVectorConfig(modifier=params.modifier))
-    dense = models.DenseVectorConfig(
-        size=params.size,
-        distance=params.distance,
-        datatype=None if params.datatype is None else models.VectorStorageDatatype(params.datatype.value),
-    )
-    return models.DenseVectorNameConfig(dense=dense)
-
-
-def _store_as_stated(layout: Layout, stage: Stage) -> Operation[None]:
-    """Quantise a vector that was just made, as it can't be made so; the embedded engine leaves it as it is."""
-    params = stage.params()
-    if isinstance(params, models.VectorParams) and params.quantization_config is not None:
-        stored = models.VectorParamsDiff(quantization_config=params.quantization_config, on_disk=params.on_disk)
-        try:
-            yield Call("update_collection", {"collection_name": layout.name, "vectors_config": {stage.name: stored}})
-        except UnsupportedByEngine:
-            logger.info("%s: the stage %r is searched in full precision on this engine", layout.name, stage.name)
 
 
 def optimize(layout: Layout) -> Operation[bool]:

@@ -32,6 +32,12 @@ MAX_ELEMENTS = 1_048_576
 
 P = TypeVar("P", models.PointStruct, models.PointVectors)
 
+MAX_REQUEST_BYTES = 32 * 2**20
+"""https://github.com/qdrant/qdrant/blob/master/config/config.yaml: max_request_size_mb. What fits nowhere else, as no
+request can be smaller than a point, is refused everywhere."""
+
+_JSON_BYTES_PER_FLOAT = 21
+
 PointId: TypeAlias = int | str | uuid.UUID
 """What ``qdrant_client`` takes for an id; ours are never a `uuid.UUID`."""
 
@@ -227,11 +233,48 @@ def check_multivector(vectors: Any, dim: int, what: str) -> Multivector:
         row = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
         raise InvalidInput(f"{what}: vector {row} has a value that is NaN or infinite; the model gave no usable output")
     if array.size >= MAX_ELEMENTS:
-        raise PointTooLarge(
-            f"{what}: {len(array)} vectors of {dim} numbers are {array.size:,}, Qdrant takes fewer than "
-            f"{MAX_ELEMENTS:,} for one point: split the text into parts of at most {(MAX_ELEMENTS - 1) // dim} tokens"
-        )
+        raise _too_large(what, len(array), dim)
     return array
+
+
+def too_many_vectors(embedder: Any, text: str, dim: int, what: str) -> PointTooLarge | None:
+    """Say that a text has more tokens than a point takes, where the embedder counts them: encoding takes minutes.
+
+    Parameters
+    ----------
+    embedder
+        Asked for ``vector_count(text)``, if it has that: how many token vectors the text will have.
+    text, dim, what
+        The text, the length of its token vectors, and what to call it.
+    """
+    most = (MAX_ELEMENTS - 1) // dim
+    if len(text) <= most or not hasattr(embedder, "vector_count"):  # a token is a character at least, nearly always
+        return None
+    count = embedder.vector_count(text)
+    return _too_large(what, count, dim) if count > most else None
+
+
+def _too_large(what: str, count: int, dim: int) -> PointTooLarge:
+    return PointTooLarge(
+        f"{what}: {count} vectors of {dim} numbers are {count * dim:,}, Qdrant takes fewer than {MAX_ELEMENTS:,} for "
+        f"one point: split the text into parts of at most {(MAX_ELEMENTS - 1) // dim} tokens"
+    )
+
+
+def check_size(point: models.PointStruct, what: str) -> None:
+    """Refuse a point that is larger than a server's request may be.
+
+    Raises
+    ------
+    PointTooLarge
+        Says what it weighs.
+    """
+    size = point_bytes(point, _JSON_BYTES_PER_FLOAT)
+    if size > MAX_REQUEST_BYTES:
+        raise PointTooLarge(
+            f"{what}: its payload and vectors take {size / 2**20:,.0f} MiB as JSON, a Qdrant server takes at most "
+            f"{MAX_REQUEST_BYTES // 2**20} MiB in one request: split the text, or store less beside it"
+        )
 
 
 def to_payload(record: NewRecord, layout: Layout, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -159,7 +159,7 @@ def attach(
     vector = layout.vector_name
     if vector == DEFAULT_VECTOR and vector not in by_name and UNNAMED_VECTOR in by_name:
         vector = UNNAMED_VECTOR
-    stored = made_with.get("stages", {})
+    stored = remembered_stages(info)
     stages, missing = restored(stored) if restore else (layout.stages, [])
     differences = [
         *_vector_differences(vector, by_name, layout.dim),
@@ -206,9 +206,45 @@ def dense_vectors(info: models.CollectionInfo) -> dict[str, models.VectorParams]
 
 
 def remembered(info: models.CollectionInfo) -> dict[str, Any]:
-    """Return what a collection remembers of its making; nothing where it was made by hand."""
-    found: dict[str, Any] | None = (getattr(info.config, "metadata", None) or {}).get(METADATA_KEY)
-    return found or {}
+    """Return what a collection remembers of its making; nothing where it was made by hand.
+
+    Raises
+    ------
+    CollectionMismatch
+        It remembers what is not ours: another program's, or damaged.
+    """
+    found = (getattr(info.config, "metadata", None) or {}).get(METADATA_KEY) or {}
+    if not isinstance(found, Mapping):
+        raise CollectionMismatch(
+            f"the collection's metadata has {found!r:.60} under {METADATA_KEY!r}, where we keep what its vectors were "
+            "made with: another program wrote it, or it is damaged"
+        )
+    return dict(found)
+
+
+def remembered_stages(info: models.CollectionInfo) -> dict[str, Any]:
+    """Return the settings of each first stage that a collection remembers, by name.
+
+    Raises
+    ------
+    CollectionMismatch
+        They are not ours.
+    """
+    stages = remembered(info).get("stages", {})
+    if not isinstance(stages, Mapping) or not all(isinstance(stage, Mapping) for stage in stages.values()):
+        raise CollectionMismatch(
+            f"the collection's metadata describes its first stages as {stages!r:.60}, not as a mapping of names to "
+            "settings: another program wrote it, or it is damaged"
+        )
+    return dict(stages)
+
+
+def learnt(layout: Layout, info: models.CollectionInfo) -> tuple[Layout, list[str]]:
+    """Return the layout with the stages that a collection was given since, and the names of those without encoder."""
+    known = [stage.name for stage in layout.stages]
+    new = {name: stage for name, stage in remembered_stages(info).items() if name not in known}
+    stages, missing = restored(new)
+    return (replace(layout, stages=(*layout.stages, *stages)) if stages else layout), missing
 
 
 def _kind_of(stored: Mapping[str, Any], name: str) -> str:

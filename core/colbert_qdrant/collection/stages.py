@@ -7,6 +7,7 @@ https://qdrant.tech/documentation/concepts/hybrid-queries/#multi-stage-queries
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,10 +18,13 @@ from qdrant_client import models
 
 from colbert_qdrant.collection.storage import StoredBytes, stored_bytes
 from colbert_qdrant.embedding.muvera import Muvera
-from colbert_qdrant.errors import InvalidInput, MissingExtra
+from colbert_qdrant.errors import CollectionMismatch, InvalidInput, MissingExtra
 from colbert_qdrant.types import Multivector
 
 Fusion: TypeAlias = Literal["rrf", "dbsf"]
+
+MAX_DIM = 65_536
+"""The longest vector that Qdrant takes. https://qdrant.tech/documentation/concepts/collections/"""
 
 CANDIDATES = 200
 """Candidates a stage hands on: Qdrant's advice is 100 to 500 for ColBERT."""
@@ -137,6 +141,12 @@ class Dense:
     dim: int | None = None
     model: str | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse a length that no vector has."""
+        is_length = isinstance(self.dim, int) and not isinstance(self.dim, bool) and 0 < self.dim <= MAX_DIM
+        if self.dim is not None and not is_length:
+            raise InvalidInput(f"Dense: dim={self.dim!r}; a vector has from 1 to {MAX_DIM:,} numbers")
+
     @property
     def settings(self) -> dict[str, Any]:
         """The encoder's name, the length of its vectors, and which graph it runs where it says so."""
@@ -161,8 +171,17 @@ class Dense:
 
     def encode_query(self, text: str | None, multivector: Multivector) -> Any:
         """Encode the query's text."""
-        [vector] = self._functions[1]([_needed(text, self.name)])
-        return np.asarray(vector, dtype=np.float32).tolist()
+        given = list(self._functions[1]([_needed(text, self.name)]))
+        try:
+            vectors = np.asarray(given, dtype=np.float32)
+        except (TypeError, ValueError) as error:
+            raise InvalidInput(f"stage {self.name!r}: the query became no vector of numbers ({error})") from None
+        if vectors.shape != (1, self._size) or not np.isfinite(vectors).all():
+            raise InvalidInput(
+                f"stage {self.name!r}: the query became an array of shape {vectors.shape}; expected (1, {self._size}) "
+                "finite numbers"
+            )
+        return vectors[0].tolist()
 
     @cached_property
     def _size(self) -> int:
@@ -208,6 +227,15 @@ class Bm25:
     language: str = "english"
     name: str = "bm25"
     average_length: float = 256
+
+    def __post_init__(self) -> None:
+        """Refuse what Qdrant would refuse at the first document, when the collection is made already."""
+        languages = [language.value for language in models.Language]
+        if self.language not in languages:
+            raise InvalidInput(f"Bm25: language={self.language!r} is not known; known are {', '.join(languages)}")
+        is_number = isinstance(self.average_length, int | float) and not isinstance(self.average_length, bool)
+        if not (is_number and math.isfinite(self.average_length) and self.average_length > 0):
+            raise InvalidInput(f"Bm25: average_length={self.average_length!r}; give a number of words above 0")
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -391,9 +419,13 @@ def as_stages(stages: Iterable[object]) -> tuple[Stage, ...]:
     InvalidInput
         Something is no stage, or two share a name.
     """
+    if isinstance(stages, str) or not isinstance(stages, Iterable):
+        raise InvalidInput(f"stages={stages!r:.60}: give a list, stages=[...]")
     made = tuple(MuveraStage(stage) if isinstance(stage, Muvera) else stage for stage in stages)
     checked = []
     for stage in made:
+        if isinstance(stage, type):
+            raise InvalidInput(f"stages: {stage.__name__} is a class; make one: {stage.__name__}(...)")
         if not isinstance(stage, Stage):
             raise InvalidInput(f"{stage!r:.60} is no first stage; use Muvera, Dense, Sparse or Bm25")
         checked.append(stage)
@@ -416,17 +448,28 @@ def restored(settings: Mapping[str, Mapping[str, Any]]) -> tuple[list[Stage], li
     stages: list[Stage] = []
     missing = []
     for name, stored in settings.items():
-        values = {key: value for key, value in stored.items() if key != "kind"}
-        match stored.get("kind"):
-            case "muvera":
-                center = values.pop("center", None)
-                encoder = Muvera(**values, center=None if center is None else np.asarray(center))
-                stages.append(MuveraStage(encoder, name))
-            case "bm25":
-                stages.append(Bm25(name=name, **values))
-            case _:
-                missing.append(name)
+        if stored.get("kind") not in ("muvera", "bm25"):
+            missing.append(name)
+            continue
+        try:
+            stages.append(_restored(name, stored))
+        except (TypeError, ValueError) as error:  # InvalidInput among them
+            raise CollectionMismatch(
+                f"the collection remembers its first stage {name!r} as {dict(stored)!r:.200}, which is none ({error}): "
+                "another version wrote it, or it is damaged"
+            ) from error
     return stages, missing
+
+
+def _restored(name: str, stored: Mapping[str, Any]) -> Stage:
+    values = {key: value for key, value in stored.items() if key not in ("kind", "center")}
+    if stored["kind"] == "bm25":
+        return Bm25(name=name, **values)
+    numbers = {key: value for key, value in values.items() if key != "random_seed"}
+    if not all(isinstance(value, int) and 0 < value <= MAX_DIM for value in numbers.values()):
+        raise InvalidInput(f"its numbers must be from 1 to {MAX_DIM:,}")  # before so many are drawn
+    center = stored.get("center")
+    return MuveraStage(Muvera(**values, center=None if center is None else np.asarray(center, np.float32)), name)
 
 
 def _needed(text: str | None, name: str) -> str:

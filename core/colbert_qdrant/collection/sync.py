@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 from qdrant_client import models
 
 from colbert_qdrant._fork import renewed_after_fork
-from colbert_qdrant.collection import administration, citing, ingest, operations, searching, upgrading
+from colbert_qdrant.collection import administration, citing, growing, ingest, operations, searching, upgrading
 from colbert_qdrant.collection.driving import Driver
 from colbert_qdrant.collection.engines import Place, PlaceKeywords, connect
 from colbert_qdrant.collection.indexes import Index
@@ -306,9 +306,13 @@ class MultivectorCollection(ManagedCollection):
             texts=texts, metadatas=metadatas, ids=ids, extras=extras, encoded_as=encoded_as, vectors=vectors
         )
         with progress_bar(vectors if texts is None else texts, show=show_progress, also=progress) as advance:
-            return self._run(
-                ingest.add(self.layout, self.settings, self.engine.wire, source, on_error=on_error, progress=advance)
+            before = self.layout
+            report, after = self._run(
+                ingest.add(before, self.settings, self.engine.wire, source, on_error=on_error, progress=advance)
             )
+        if after.stages != before.stages:  # others have added one
+            self.layout = after
+        return report
 
     def search(self, query: Query, limit: int = 10, **options: Unpack[SearchKeywords]) -> list[Hit]:
         """Find the documents with the highest MaxSim, the best first.
@@ -441,15 +445,16 @@ class MultivectorCollection(ManagedCollection):
         """Give the collection another first stage, computed from its stored texts or token vectors.
 
         Text that is stored under another form than it was encoded in (`encoded_as`) is encoded as it is stored.
-        A run that was stopped is repeated.
+        Others may write meanwhile: no document is left without the stage's vector. A run that was stopped is repeated,
+        and adding a stage that is there completes it.
 
         Raises
         ------
         InvalidInput
-            There is a stage or vector of that name already.
+            There is another stage of that name.
         """
         [made] = as_stages([stage])
-        self.layout = self._run(operations.add_stage(self.layout, self.settings, made))
+        self.layout = self._run(growing.add_stage(self.layout, self.settings, made))
 
     def footprint(self, texts: Sequence[str], documents: int) -> Footprint:
         """Estimate what so many documents will take, judging by some of them.

@@ -1,0 +1,51 @@
+"""How long a call that fails for a passing reason is tried again. No I/O."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Any
+
+from colbert_qdrant.collection.operations import Call, Operation, Pause
+from colbert_qdrant.errors import EngineUnavailable
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How often and how slowly.
+
+    Parameters
+    ----------
+    attempts
+        Tries in all.
+    first_pause, longest_pause
+        Seconds between two tries at most: at first, doubled with each, and whatever the server asks for.
+    """
+
+    attempts: int
+    first_pause: float
+    longest_pause: float
+
+
+WRITING = Patience(attempts=6, first_pause=1.0, longest_pause=60.0)
+"""For what runs in the background: a node that starts again takes its time."""
+
+
+def patient(call: Call, patience: Patience = WRITING) -> Operation[Any]:
+    """Carry out a call, again where it fails for a reason that may pass: exponential back-off with full jitter.
+
+    References
+    ----------
+    https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/
+    """
+    for attempt in range(patience.attempts):
+        try:
+            return (yield call)
+        except EngineUnavailable as error:
+            if attempt == patience.attempts - 1:
+                error.add_note(f"tried {patience.attempts} times")
+                raise
+            asked = error.retry_after
+        jittered = random.uniform(0, min(patience.longest_pause, patience.first_pause * 2**attempt))
+        yield Pause(jittered if asked is None else min(max(asked, 0.0), patience.longest_pause))
+    raise AssertionError("unreachable: the last attempt returns or raises")

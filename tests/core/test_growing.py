@@ -1,0 +1,194 @@
+"""A first stage is added while others write: no document is left where no search through the stage finds it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from qdrant_client import models
+
+from colbert_qdrant import AsyncMultivectorCollection, Bm25, Dense, MultivectorCollection, Muvera
+from colbert_qdrant.collection.stages import Stage, as_stages
+from colbert_qdrant.errors import CollectionMismatch, InvalidInput
+from conftest import WordEmbedder
+from faulty_server import serving
+
+Make = Callable[..., MultivectorCollection]
+
+
+def mean_vector(texts: list[str]) -> list[np.ndarray]:
+    return [vectors.mean(axis=0) for vectors in WordEmbedder().embed(texts)]
+
+
+STAGES: dict[str, Callable[[], Stage | Muvera]] = {
+    "muvera": lambda: Muvera(16, k_sim=3, dim_proj=8, r_reps=10),
+    "bm25": Bm25,
+    "dense": lambda: Dense(mean_vector),
+}
+
+
+@pytest.fixture(params=["engine", "wire"])
+def open_again(request: pytest.FixtureRequest, place: dict[str, Any], words: WordEmbedder) -> Iterator[Make]:
+    """Open the same collection as often as one likes, on every engine, and over REST before a test server."""
+    opened = []
+    with serving() as (_, url):
+        if request.param == "wire" and "client" not in place:
+            pytest.skip("one test server will do")
+
+        def make(**options: Any) -> MultivectorCollection:
+            where = {"url": url} if request.param == "wire" else place
+            opened.append(MultivectorCollection("grown", words, **where, **options))
+            return opened[-1]
+
+        yield make
+        for collection in opened:
+            collection.close()
+
+
+def without(collection: MultivectorCollection, stage: Stage | Muvera) -> list[str]:
+    """Return the ids of the documents that lack a stage's vector."""
+    [made] = as_stages([stage])
+    has_vector = models.HasVectorCondition(has_vector=made.name)
+    return [record.id for record in collection.scroll(models.Filter(must_not=[has_vector]))]
+
+
+@pytest.mark.parametrize("kind", ["muvera", "bm25"])
+def test_a_handle_of_before_gives_what_it_adds_the_stages_vector(open_again: Make, kind: str) -> None:
+    before, other = open_again(), open_again()
+    other.add(["red apple"], ids=["1"])
+    other.add_stage(STAGES[kind]())
+
+    before.add(["blue violin"], ids=["2"])
+
+    assert without(other, STAGES[kind]()) == []
+    assert {hit.id for hit in other.search("blue violin apple", limit=2)} == {"1", "2"}
+    assert [stage.name for stage in before.layout.stages] == [kind]
+
+
+def test_a_handle_of_before_that_lacks_the_encoder_writes_nothing_and_says_what_to_do(open_again: Make) -> None:
+    before, other = open_again(), open_again()
+    other.add_stage(STAGES["dense"]())
+
+    with pytest.raises(CollectionMismatch, match=r"'dense' since it was opened here.*stages=\[Dense"):
+        before.add(["blue violin"])
+
+    assert other.count() == 0
+
+
+def test_two_handles_add_a_stage_each_and_both_stay(open_again: Make) -> None:
+    one, other = open_again(), open_again()
+    one.add(["red apple"], ids=["1"])
+
+    one.add_stage(STAGES["muvera"]())
+    other.add_stage(STAGES["bm25"]())
+
+    assert {stage.name for stage in other.layout.stages} == {"muvera", "bm25"}
+    assert {stage.name for stage in open_again().layout.stages} == {"muvera", "bm25"}
+    assert [without(one, STAGES[kind]()) for kind in ("muvera", "bm25")] == [[], []]
+
+
+@pytest.mark.parametrize("kind", list(STAGES))
+def test_a_stage_that_is_there_is_completed(open_again: Make, kind: str) -> None:
+    collection = open_again(stages=[STAGES[kind]()])
+    collection.add(["red apple", "blue violin"], ids=["1", "2"])
+    lose(collection, ["2"])
+    assert without(collection, STAGES[kind]()) == ["2"]
+
+    collection.add_stage(STAGES[kind]())
+
+    assert without(collection, STAGES[kind]()) == []
+    assert collection.search("blue violin", limit=1)[0].id == "2"
+
+
+@pytest.mark.parametrize("kind", list(STAGES))
+def test_adding_what_is_unchanged_completes_it_too(open_again: Make, kind: str) -> None:
+    collection = open_again(stages=[STAGES[kind]()])
+    collection.add(["red apple", "blue violin"], ids=["1", "2"])
+    lose(collection, ["1", "2"])
+
+    report = collection.add(["red apple"], ids=["1"])
+
+    assert report.unchanged == 1
+    assert without(collection, STAGES[kind]()) == ["2"]
+
+
+def test_a_stage_of_that_name_made_otherwise_is_refused(open_again: Make) -> None:
+    collection = open_again(stages=[STAGES["muvera"]()])
+
+    with pytest.raises(InvalidInput, match=r"a first stage 'muvera' that was made with .*a name of its own"):
+        collection.add_stage(Muvera(16, k_sim=3, dim_proj=8, r_reps=10, random_seed=7))
+
+
+def test_what_is_replaced_while_its_vector_is_computed_is_computed_again(open_again: Make) -> None:
+    collection, other = open_again(), open_again()
+    collection.add(["red apple", "blue violin"], ids=["1", "2"])
+    acts = iter([lambda: other.add(["green tiger"], ids=["1"]), lambda: other.delete(["2"])])
+
+    def interrupted(texts: list[str]) -> list[np.ndarray]:
+        if texts != ["dimension"]:
+            next(acts, lambda: None)()
+        return mean_vector(texts)
+
+    collection.add_stage(Dense(interrupted, dim=16, model="mean_vector"))
+
+    assert [record.id for record in collection.scroll()] == ["1"]
+    assert without(collection, Dense(mean_vector)) == []
+    [hit] = collection.search("green tiger", limit=1, candidates=1)
+    assert hit.score == pytest.approx(2, abs=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["muvera", "bm25"])
+def test_writers_and_a_new_stage_at_the_same_time_hide_nothing(open_again: Make, kind: str) -> None:
+    collection = open_again()
+    ready = threading.Barrier(4)
+    failures: list[BaseException] = []
+
+    def write(number: int) -> None:
+        try:
+            own = open_again() if number == 0 else collection
+            ready.wait()
+            for batch in range(12):
+                texts = [f"red apple {number} {batch} {text}" for text in range(3)]
+                own.add(texts, ids=[f"{number}-{batch}-{text}" for text in range(3)])
+        except BaseException as error:
+            failures.append(error)
+
+    writers = [threading.Thread(target=write, args=(number,)) for number in range(3)]
+    for writer in writers:
+        writer.start()
+    ready.wait()
+    collection.add_stage(STAGES[kind]())
+    for writer in writers:
+        writer.join()
+
+    assert failures == []
+    assert without(collection, STAGES[kind]()) == []
+    assert len(collection.search("red apple", limit=200, candidates=200)) == 108
+
+
+async def test_the_asynchronous_face_notices_too(words: WordEmbedder) -> None:
+    with serving() as (_, url):
+        async with (
+            AsyncMultivectorCollection("grown", words, url=url) as before,
+            AsyncMultivectorCollection("grown", words, url=url) as other,
+        ):
+            await other.add(["red apple"], ids=["1"])
+            await other.add_stage(STAGES["bm25"]())
+            await before.add(["blue violin"], ids=["2"])
+            await other.add_stage(STAGES["bm25"]())
+
+            assert {hit.id for hit in await other.search("blue violin apple", limit=2)} == {"1", "2"}
+            assert [stage.name for stage in before.layout.stages] == ["bm25"]
+
+
+def lose(collection: MultivectorCollection, ids: list[str]) -> None:
+    """Store documents as somebody does who knows of no stage."""
+    for record in collection.get(ids, with_vectors=True):
+        point = models.PointStruct.model_construct(
+            id=int(record.id), vector={collection.layout.vector_name: record.vectors}, payload=dict(record.payload)
+        )
+        arguments = {"collection_name": collection.name, "points": [point], "wait": True}
+        collection.engine.call("upsert", arguments)
