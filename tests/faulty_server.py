@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import re
 import socket
 import struct
 import sys
@@ -28,15 +29,20 @@ from qdrant_client import QdrantClient, models
 
 from colbert_qdrant.collection.engines.bm25 import with_bm25_vectors
 
-Fault: TypeAlias = Literal["reset", "drop after", "stall", "truncate", "garble", "408", "429", "500", "503"]
+Fault: TypeAlias = Literal[
+    "reset", "drop after", "stall", "truncate", "garble", "408", "429", "500", "503", "drip", "hostile", "vhost", "NaN"
+]
 """What goes wrong with a request.
 
 ``reset``: the connection, before anything is done. ``drop after``: the connection, when it is done. ``stall``: the
 answer comes late. ``truncate``: half of the answer comes, ``garble``: a whole answer that is half of the JSON. The
-numbers are statuses, answered before anything is done.
+numbers are statuses, answered before anything is done. ``drip``: the answer comes a byte at a time. ``hostile``: a
+refusal that repeats the caller's key and holds escape sequences. ``vhost``: a proxy that knows no such host. ``NaN``:
+scores are no numbers.
 """
 
-FAULTS: tuple[Fault, ...] = get_args(Fault)
+FAULTS: tuple[Fault, ...] = get_args(Fault)[:9]
+"""Those that pass: a second try may succeed."""
 
 BODY_LIMIT = 32 * 2**20
 """https://github.com/qdrant/qdrant/blob/master/config/config.yaml: max_request_size_mb."""
@@ -234,6 +240,12 @@ class _Handler(BaseHTTPRequestHandler):
         if fault in ("408", "429", "500", "503"):
             self.reply(int(fault), _failure(f"asked to answer {fault}"))
             return
+        if fault == "hostile":
+            self.reply(400, f"your key {headers.get('api-key')} \x1b]0;OWNED\x07\x1b[31m\u202egnihton")
+            return
+        if fault == "vhost":
+            self.reply(404, "<html>no such host</html>")
+            return
         try:
             content = json.dumps({"result": _as_json(self.behind.answer(request, body)), "status": "ok", "time": 0.0})
             status = 200
@@ -244,6 +256,11 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if fault == "stall":
             time.sleep(self.behind.stall)
+        if fault == "NaN":
+            content = re.sub(r'"score": [-0-9.e]+', '"score": NaN', content)
+        if fault == "drip":
+            self.drip(content.encode())
+            return
         self.reply(status, content[: len(content) // 2] if fault == "garble" else content, cut=fault == "truncate")
 
     do_GET = do_PUT = do_POST = do_PATCH = do_DELETE = handle_one  # noqa: N815  # http.server's names
@@ -258,6 +275,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(encoded[: len(encoded) // 2] if cut else encoded)
         self.close_connection |= cut
+
+    def drip(self, content: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        for byte in content:
+            self.wfile.write(bytes([byte]))
+            self.wfile.flush()
+            time.sleep(0.1)
 
     def log_message(self, format: str, *arguments: Any) -> None:
         """Stay quiet."""

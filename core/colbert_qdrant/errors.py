@@ -58,11 +58,14 @@ class EngineUnavailable(ColbertQdrantError, ConnectionError):
         What happened.
     retry_after
         Seconds the server asks to be left alone, if it says so.
+    timed_out
+        Whether the caller has waited for the whole ``timeout`` already.
     """
 
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+    def __init__(self, message: str, *, retry_after: float | None = None, timed_out: bool = False) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.timed_out = timed_out
 
 
 class EngineError(ColbertQdrantError, RuntimeError):

@@ -10,9 +10,10 @@ import asyncio
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 
 from colbert_qdrant._fork import renewed_after_fork
+from colbert_qdrant.embedders import encoded_all
 from colbert_qdrant.types import Embedder, Multivector
 
 MOST = 64
@@ -56,20 +57,38 @@ class QueryBatcher:
         """Begin with nobody waiting."""
         self._waiting: list[_Waiting] = []
         self._queueing = threading.Lock()
-        self._running = threading.Lock()
+        self._running = threading.RLock()  # an embedder may search, too
 
     def encode(self, texts: Sequence[str]) -> list[Multivector]:
         """Encode queries, together with those of other threads that wait."""
         mine = _Waiting(texts)
         with self._queueing:
             self._waiting.append(mine)
+        self._wait_for(mine)
+        return mine.settle()
+
+    def encode_each(self, callers: Sequence[Sequence[str]]) -> list[list[Multivector] | Exception]:
+        """Encode the queries of several callers; where those of one can't be, the error is that one's."""
+        waiting = [_Waiting(texts) for texts in callers]
+        with self._queueing:
+            self._waiting += waiting
+        for mine in waiting:
+            self._wait_for(mine)
+        return [mine.error if mine.error is not None else mine.settle() for mine in waiting]
+
+    def _wait_for(self, mine: _Waiting) -> None:
         while not mine.is_done:
             with self._running:
                 if not mine.is_done:
-                    with self._queueing:
-                        batch, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
-                    run(self._embedder, batch)
-        return mine.settle()
+                    batch: list[_Waiting] = []
+                    try:
+                        with self._queueing:
+                            batch, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
+                        run(self._embedder, batch)
+                    except BaseException:  # an interrupt is this thread's own: others encode theirs themselves
+                        with self._queueing:
+                            self._waiting = _put_back(self._waiting, batch, mine)
+                        raise
 
 
 class AsyncQueryBatcher:
@@ -97,29 +116,32 @@ class AsyncQueryBatcher:
     async def _drain(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
-            texts = list(chain.from_iterable(own for own, _ in batch))
-            try:
-                encoded = iter(await asyncio.to_thread(self._batcher.encode, texts))
-            except Exception as error:
-                for _, future in batch:
-                    if not future.cancelled():
-                        future.set_exception(error)
-                continue
-            for own, future in batch:
-                vectors = list(islice(encoded, len(own)))
-                if not future.cancelled():
-                    future.set_result(vectors)
-                    await asyncio.sleep(0)  # one task at a time: all woken at once would hold up the loop
+            answers = await asyncio.to_thread(self._batcher.encode_each, [own for own, _ in batch])
+            for answer, (_, future) in zip(answers, batch, strict=True):
+                if future.cancelled():
+                    continue
+                if isinstance(answer, Exception):
+                    future.set_exception(answer)
+                else:
+                    future.set_result(answer)
+                await asyncio.sleep(0)  # one task at a time: all woken at once would hold up the loop
 
 
 def run(embedder: Embedder, batch: Sequence[_Waiting]) -> None:
-    """Encode the queries of several callers in one go; a failure is everybody's, or else they would wait forever."""
+    """Encode the queries of several callers in one go; where that fails, those of each by themselves."""
     try:
-        encoded = iter(list(embedder.query_embed(list(chain.from_iterable(caller.texts for caller in batch)))))
+        texts = [text for caller in batch for text in caller.texts]
+        encoded = iter(list(encoded_all(embedder.query_embed(texts), len(texts), type(embedder).__name__)))
         for caller in batch:
             caller.vectors = list(islice(encoded, len(caller.texts)))
-    except BaseException as error:
-        for caller in batch:
-            caller.error = error if isinstance(error, Exception) else RuntimeError("interrupted while encoding queries")
-        if not isinstance(error, Exception):
-            raise
+    except Exception as error:
+        if len(batch) == 1:
+            batch[0].error = error
+        else:
+            for caller in batch:
+                run(embedder, [caller])
+
+
+def _put_back(waiting: list[_Waiting], batch: Sequence[_Waiting], interrupted: _Waiting) -> list[_Waiting]:
+    """Return the queue with those in front that an interrupted thread had taken along with its own."""
+    return [caller for caller in batch if caller is not interrupted and not caller.is_done] + waiting

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import threading
 import time
 from collections import Counter
@@ -173,3 +174,25 @@ def test_threads_that_search_get_their_own_answers(tiny: ColbertEmbedder) -> Non
         for text in texts:
             assert [score for _, score in found[text]] == pytest.approx([s for _, s in expected[text]], abs=1e-4)
             assert found[text][0][0] == expected[text][0][0]
+
+
+def test_an_interrupted_add_in_memory_leaves_a_collection_that_works(words: WordEmbedder) -> None:
+    collection = MultivectorCollection("interrupted", words)
+    interrupted = 0
+    for number in range(12):
+        texts = [f"red apple {number} {text}" for text in range(200)]
+        timer = threading.Timer(
+            0.004 * (number + 1), signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)
+        )
+        timer.start()
+        try:
+            collection.add(texts)
+            timer.join()
+            time.sleep(0.01)
+        except KeyboardInterrupt:
+            interrupted += 1
+        assert len(collection.search("red apple", limit=3)) == 3 or not collection.count()
+        collection.add(texts)
+
+    assert interrupted > 0
+    assert collection.count() == 12 * 200

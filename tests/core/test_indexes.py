@@ -13,7 +13,7 @@ from qdrant_client import models
 from qdrant_client.http.exceptions import UnexpectedResponse
 
 from colbert_qdrant import MultivectorCollection
-from colbert_qdrant.collection.engines.client import translated
+from colbert_qdrant.collection.engines.answers import translated
 from colbert_qdrant.collection.indexes import key_of, payload_path
 from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.errors import InvalidInput, MissingIndex
@@ -103,7 +103,7 @@ def test_a_servers_refusal_names_the_index_that_is_missing() -> None:
     )
     answered = UnexpectedResponse(400, "Bad Request", body, httpx.Headers())
 
-    error = translated(answered, "query_points", {"collection_name": "docs"})
+    error, _ = translated(answered, "query_points", {"collection_name": "docs"})
 
     assert isinstance(error, MissingIndex)
     assert str(error).endswith("create_index('$.metadata.color', 'keyword') makes it")

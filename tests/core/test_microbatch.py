@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from colbert_qdrant.errors import InvalidInput
 from colbert_qdrant.microbatch import MOST, AsyncQueryBatcher, QueryBatcher
 from conftest import WordEmbedder
 
@@ -103,3 +104,88 @@ async def test_a_cancelled_query_does_not_disturb_the_others() -> None:
     assert len(await second) == 1
     with pytest.raises(asyncio.CancelledError):
         await first
+
+
+class Choosy(WordEmbedder):
+    """Refuses some queries, gives too few or too many vectors for others, and is interrupted by one."""
+
+    def __init__(self) -> None:
+        self.is_running, self.goes_on = threading.Event(), threading.Event()
+
+    def query_embed(self, query: Any) -> Iterator[np.ndarray]:
+        if "slow" in query:
+            self.is_running.set()
+            assert self.goes_on.wait(5)
+        if "interrupt" in query:
+            raise KeyboardInterrupt
+        if "bad" in query:
+            raise ValueError("bad query")
+        if "few" in query:
+            return iter(())
+        if "many" in query:
+            return (self._encode(text) for text in [*query, "more"])
+        return (self._encode(text) for text in query)
+
+
+def together(texts: list[str]) -> dict[str, Any]:
+    """Encode queries of as many threads in one run, which begins when all wait."""
+    embedder = Choosy()
+    batcher = QueryBatcher(embedder)
+    answers: dict[str, Any] = {}
+
+    def encode(text: str) -> None:
+        try:
+            answers[text] = batcher.encode([text])
+        except BaseException as error:
+            answers[text] = error
+
+    threads = [threading.Thread(target=encode, args=(text,)) for text in ["slow", *texts]]
+    threads[0].start()
+    assert embedder.is_running.wait(5)
+    for number, thread in enumerate(threads[1:], start=1):
+        thread.start()
+        while len(batcher._waiting) < number:
+            time.sleep(0.001)
+    embedder.goes_on.set()
+    for thread in threads:
+        thread.join(5)
+    assert len(answers) == len(threads)
+    return answers
+
+
+@pytest.mark.parametrize(("text", "error"), [("bad", ValueError), ("few", InvalidInput), ("many", InvalidInput)])
+def test_a_query_that_fails_fails_only_itself(text: str, error: type[Exception]) -> None:
+    answers = together(["fine", text, "fine too"])
+
+    assert isinstance(answers[text], error)
+    assert [len(answers[good]) for good in ("fine", "fine too")] == [1, 1]
+
+
+def test_an_interrupt_is_of_one_thread_alone() -> None:
+    answers = together(["interrupt", "fine", "fine too"])
+
+    interrupted = [text for text, answer in answers.items() if isinstance(answer, BaseException)]
+    assert interrupted == ["interrupt"]
+
+
+async def test_a_query_that_fails_fails_only_itself_on_an_event_loop() -> None:
+    batcher = AsyncQueryBatcher(QueryBatcher(Choosy()))
+
+    answers = await asyncio.gather(
+        *(batcher.encode([text]) for text in ["fine", "bad", "fine too"]), return_exceptions=True
+    )
+
+    assert [isinstance(answer, ValueError) for answer in answers] == [False, True, False]
+
+
+def test_an_embedder_may_search_too() -> None:
+    class Nested(WordEmbedder):
+        def query_embed(self, query: Any) -> Iterator[np.ndarray]:
+            return iter(batcher.encode(["inner"])) if list(query) == ["outer"] else super().query_embed(query)
+
+    batcher = QueryBatcher(Nested())
+    thread = threading.Thread(target=batcher.encode, args=(["outer"],), daemon=True)
+    thread.start()
+    thread.join(5)
+
+    assert not thread.is_alive()

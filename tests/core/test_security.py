@@ -102,7 +102,7 @@ def test_a_wrong_key_is_not_repeated(words: WordEmbedder, said: Callable[..., st
 def test_a_fault_does_not_tell_the_key(words: WordEmbedder, said: Callable[..., str], fault: Fault) -> None:
     with serving(KEY) as (server, url):
         collection = MultivectorCollection("faulty", words, url=url, api_key=KEY)
-        server.faults = iter([fault])
+        server.faults = iter([fault] * 3)
 
         with pytest.raises(EngineUnavailable) as caught:
             collection.search("apple")
@@ -263,3 +263,24 @@ def test_a_checkpoint_with_a_harmful_head_is_refused(tmp_path: Path) -> None:
         list(ColbertEmbedder(folder).embed("a text"))
 
     assert not (tmp_path / "made").exists()
+
+
+def test_a_key_that_a_server_repeats_is_not_repeated_by_us(words: WordEmbedder) -> None:
+    with serving() as (server, url):
+        collection = MultivectorCollection("repeats", words, url=url, api_key=KEY)
+        server.faults = iter(["hostile"])
+        with pytest.raises(EngineError) as caught:
+            collection.count()
+        heard = "".join(traceback.format_exception(caught.value)) + str(pickle.loads(pickle.dumps(caught.value)))
+
+    assert "your key ***" in heard
+    assert KEY not in heard
+    assert caught.value.__context__ is None
+
+
+def test_a_collection_that_could_not_be_made_has_a_representation(words: WordEmbedder) -> None:
+    half = MultivectorCollection.__new__(MultivectorCollection)
+    half_face = AsyncMultivectorCollection.__new__(AsyncMultivectorCollection)
+
+    assert repr(half) == "MultivectorCollection(not opened)"
+    assert repr(half_face) == "AsyncMultivectorCollection(not opened)"

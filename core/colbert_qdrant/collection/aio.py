@@ -296,7 +296,10 @@ class AsyncMultivectorCollection(AsyncManagedCollection):
         await self.close()
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.name!r}, model={self.embedder.model_name!r})"
+        layout = getattr(self, "layout", None)  # there is none while the constructor fails
+        if layout is None:
+            return f"{type(self).__name__}(not opened)"
+        return f"{type(self).__name__}({layout.name!r}, model={self.embedder.model_name!r})"
 
     async def _open(self) -> None:
         if self._is_open:

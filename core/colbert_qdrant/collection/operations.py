@@ -6,8 +6,7 @@ decision is written once, for blocking and for asynchronous callers alike.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 from uuid import UUID
 
@@ -16,14 +15,21 @@ from qdrant_client import models
 from colbert_qdrant.checks import check_text
 from colbert_qdrant.collection import numbers, points
 from colbert_qdrant.collection.json_values import MAX_DEPTH, check_metadata
+from colbert_qdrant.collection.patience import READING, patient
 from colbert_qdrant.collection.points import PointId, Record
 from colbert_qdrant.collection.schema import Layout
-from colbert_qdrant.collection.stages import (
-    stage_bytes,
-)
+from colbert_qdrant.collection.stages import stage_bytes
+from colbert_qdrant.collection.steps import Call as Call
+from colbert_qdrant.collection.steps import Compute as Compute
+from colbert_qdrant.collection.steps import EncodeQueries as EncodeQueries
+from colbert_qdrant.collection.steps import Finish as Finish
+from colbert_qdrant.collection.steps import Operation as Operation
+from colbert_qdrant.collection.steps import Pause as Pause
+from colbert_qdrant.collection.steps import Start as Start
+from colbert_qdrant.collection.steps import Step as Step
 from colbert_qdrant.collection.storage import Footprint, Storage, footprint
 from colbert_qdrant.errors import InvalidInput
-from colbert_qdrant.types import Embedder, Multivector
+from colbert_qdrant.types import Multivector
 
 T = TypeVar("T")
 
@@ -31,53 +37,6 @@ Query: TypeAlias = str | Multivector
 RecordId: TypeAlias = str | int | UUID
 
 SCROLL_PAGE = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A request to the engine: a method of ``QdrantClient`` and its arguments."""
-
-    method: str
-    arguments: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class EncodeQueries:
-    """Texts to encode as queries; a list of multivectors comes back."""
-
-    texts: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Compute:
-    """Work without I/O; what it returns comes back."""
-
-    work: Callable[[Embedder], Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Work to begin while other steps go on; a job comes back."""
-
-    work: Callable[[Embedder], Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Finish:
-    """A job to wait for; what its work returned comes back."""
-
-    job: Any
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """Time to let pass, in seconds."""
-
-    seconds: float
-
-
-Step: TypeAlias = Call | EncodeQueries | Compute | Start | Finish | Pause
-Operation: TypeAlias = Generator[Step, Any, T]
 
 
 def attributes(step: Step) -> dict[str, Any] | None:
@@ -110,7 +69,7 @@ def get(layout: Layout, ids: Sequence[RecordId], *, with_vectors: bool) -> Opera
         "with_payload": True,
         "with_vectors": with_vectors_of(layout, with_vectors),
     }
-    found = {point.id: point for point in (yield Call("retrieve", arguments))}
+    found = {point.id: point for point in (yield from patient(Call("retrieve", arguments), READING))}
     return [points.to_record(found[qdrant_id], layout) for qdrant_id in wanted if qdrant_id in found]
 
 
@@ -157,7 +116,8 @@ def set_metadata(layout: Layout, ids: Iterable[RecordId], metadata: Mapping[str,
 def count(layout: Layout, filter: models.Filter | None) -> Operation[int]:
     """Count the records that pass a filter, exactly."""
     filter = check_filter(filter)
-    result = yield Call("count", {"collection_name": layout.name, "count_filter": filter, "exact": True})
+    arguments = {"collection_name": layout.name, "count_filter": filter, "exact": True}
+    result = yield from patient(Call("count", arguments), READING)
     return int(result.count)
 
 
@@ -173,7 +133,7 @@ def scroll_page(
         "with_payload": True,
         "with_vectors": with_vectors_of(layout, with_vectors),
     }
-    found, following = yield Call("scroll", arguments)
+    found, following = yield from patient(Call("scroll", arguments), READING)
     return [points.to_record(point, layout) for point in found], following
 
 

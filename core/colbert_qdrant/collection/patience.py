@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
-from colbert_qdrant.collection.operations import Call, Operation, Pause
+from colbert_qdrant.collection.steps import Call, Operation, Pause
 from colbert_qdrant.errors import EngineUnavailable
 
 
@@ -20,15 +20,21 @@ class Patience:
         Tries in all.
     first_pause, longest_pause
         Seconds between two tries at most: at first, doubled with each, and whatever the server asks for.
+    outlasts_timeouts
+        Try again also where the whole timeout went by.
     """
 
     attempts: int
     first_pause: float
     longest_pause: float
+    outlasts_timeouts: bool
 
 
-WRITING = Patience(attempts=6, first_pause=1.0, longest_pause=60.0)
+WRITING = Patience(attempts=6, first_pause=1.0, longest_pause=60.0, outlasts_timeouts=True)
 """For what runs in the background: a node that starts again takes its time."""
+
+READING = Patience(attempts=3, first_pause=0.5, longest_pause=1.0, outlasts_timeouts=False)
+"""For whoever waits for an answer: another node takes over within a second or two, or none does."""
 
 
 def patient(call: Call, patience: Patience = WRITING) -> Operation[Any]:
@@ -42,6 +48,8 @@ def patient(call: Call, patience: Patience = WRITING) -> Operation[Any]:
         try:
             return (yield call)
         except EngineUnavailable as error:
+            if error.timed_out and not patience.outlasts_timeouts:
+                raise
             if attempt == patience.attempts - 1:
                 error.add_note(f"tried {patience.attempts} times")
                 raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from colbert_qdrant.checks import check_text
 from colbert_qdrant.collection import foreign, numbers
 from colbert_qdrant.collection.json_values import check_metadata
 from colbert_qdrant.collection.schema import Layout
-from colbert_qdrant.errors import InvalidInput, PointTooLarge
+from colbert_qdrant.errors import EngineError, InvalidInput, PointTooLarge
 from colbert_qdrant.passages import Passage
 from colbert_qdrant.scoring import relevance
 from colbert_qdrant.types import Multivector
@@ -364,10 +365,26 @@ def check_writable(layout: Layout) -> None:
     )
 
 
+def score_of(point: models.ScoredPoint) -> float:
+    """Return a point's score.
+
+    Raises
+    ------
+    EngineError
+        It is no number, by which nothing can be ordered.
+    """
+    score = float(point.score)
+    if not math.isfinite(score):
+        raise EngineError(
+            f"point {point.id!r} was answered with the score {score}, which is none: is it a Qdrant server?"
+        )
+    return score
+
+
 def to_hit(point: models.ScoredPoint, layout: Layout, query_vectors: int, scale: float = 1.0) -> Hit:
     """Return a search's answer as a `Hit`; the query had so many vectors, and scores are to be multiplied."""
     record = to_record(point, layout)
-    score = float(point.score) * scale
+    score = score_of(point) * scale
     return Hit(
         id=record.id,
         text=record.text,

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 
+import numpy as np
 from qdrant_client import models
 
 from colbert_qdrant.collection import citing, points
@@ -27,6 +28,7 @@ from colbert_qdrant.collection.operations import (
     has_id,
     with_vectors_of,
 )
+from colbert_qdrant.collection.patience import READING, patient
 from colbert_qdrant.collection.points import Hit
 from colbert_qdrant.collection.ranking import Blend, Boost, as_formula
 from colbert_qdrant.collection.schema import Layout
@@ -117,14 +119,11 @@ class SearchOptions:
 
     def __post_init__(self) -> None:
         """Refuse what Qdrant would answer with an error, or worse, not."""
-        if self.limit < 1:
-            raise InvalidInput(f"limit={self.limit}: ask for at least 1 hit")
-        if self.offset < 0:
-            raise InvalidInput(f"offset={self.offset}: give 0 or more")
-        if self.candidates < 1:
-            raise InvalidInput(f"candidates={self.candidates}: give at least 1")
-        if self.passages < 0:
-            raise InvalidInput(f"passages={self.passages}: give 0 or more")
+        for name, least in (("limit", 1), ("offset", 0), ("candidates", 1), ("passages", 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer) or value < least:
+                raise InvalidInput(f"{name}={value!r}: give a whole number, {least} or more")
+            object.__setattr__(self, name, int(value))  # numpy's among them; frozen for everybody else
         check_relevance(self.min_relevance)
         if self.fusion not in ("rrf", "dbsf"):
             raise InvalidInput(f"fusion={self.fusion!r}: use 'rrf' or 'dbsf'")
@@ -186,9 +185,9 @@ def score(
         "limit": len(wanted),
         "with_payload": [points.HASH_KEY, layout.content_key] if stated else False,
     }
-    response = yield Call("query_points", arguments)
+    response = yield from patient(Call("query_points", arguments), READING)
     return {
-        wanted[point.id]: float(point.score)
+        wanted[point.id]: points.score_of(point)
         for point in response.points
         if not stated or points.stands_for(point.payload or {}, stated[point.id], layout, settings)
     }
@@ -284,9 +283,11 @@ def _responses(
         path = payload_path(options.group_by, layout)
         return (yield from _grouped(layout, requests, options, path))
     if len(requests) > 1:
-        answers = yield Call("query_batch_points", _given({**about, "requests": list(requests)}))
+        asked = Call("query_batch_points", _given({**about, "requests": list(requests)}))
+        answers = yield from patient(asked, READING)
         return [answer.points for answer in answers]
-    return [(yield Call("query_points", _given({**about, **_spelled(requests[0])}))).points]
+    answer = yield from patient(Call("query_points", _given({**about, **_spelled(requests[0])})), READING)
+    return [answer.points]
 
 
 def _grouped(
@@ -299,13 +300,15 @@ def _grouped(
     for request in requests:
         arguments = {**about, **_spelled(request), "limit": wanted, "offset": None}
         try:
-            grouped = yield Call("query_points_groups", _given({**arguments, "group_by": path, "group_size": 1}))
+            asking = {**arguments, "group_by": path, "group_size": 1}
+            grouped = yield from patient(Call("query_points_groups", _given(asking)), READING)
             best = [group.hits[0] for group in grouped.groups if group.hits]
         except UnsupportedByEngine:
             best, asked = [], wanted
             while True:
                 asked *= 4
-                found = (yield Call("query_points", _given({**arguments, "limit": asked}))).points
+                page = Call("query_points", _given({**arguments, "limit": asked}))
+                found = (yield from patient(page, READING)).points
                 best = best_of_each(found, path)
                 if len(best) >= wanted or len(found) < asked:
                     break

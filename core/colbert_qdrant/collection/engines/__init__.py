@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from colbert_qdrant.collection.engines.bm25 import with_bm25_vectors
@@ -103,9 +103,11 @@ def connect_async(place: Place) -> AsyncEngine | None:
     return AsyncClientEngine(_made(AsyncQdrantClient, place)) if place.is_server else None
 
 
-def _made(kind: Callable[..., T], place: Place) -> T:
+def _made(kind: type[T], place: Place) -> T:
+    from colbert_qdrant.collection.engines.deadline import with_deadline
+
     try:
-        return kind(**place.arguments)
+        return kind(**with_deadline(place.arguments, asynchronous=kind.__name__ == "AsyncQdrantClient"))
     except (TypeError, ValueError, OSError) as error:  # a keyword that nobody takes, a file that is no certificate
         if not place.client_options:
             raise

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 import threading
 import warnings
 import weakref
@@ -11,25 +9,16 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-import httpx
 import numpy as np
-from pydantic import ValidationError
 from qdrant_client import AsyncQdrantClient, QdrantClient, models
-from qdrant_client.common.client_exceptions import QdrantException
-from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
 from colbert_qdrant._fork import first_after_fork, renewed_after_fork
+from colbert_qdrant._whole import carried_out_whole
+from colbert_qdrant.collection.engines.answers import Server, translated
 from colbert_qdrant.collection.engines.bm25 import with_bm25_vectors
 from colbert_qdrant.collection.points import Wire
 from colbert_qdrant.collection.schema import UNNAMED_VECTOR
-from colbert_qdrant.errors import (
-    ColbertQdrantError,
-    CollectionNotFound,
-    EngineError,
-    EngineUnavailable,
-    MissingIndex,
-    UnsupportedByEngine,
-)
+from colbert_qdrant.errors import UnsupportedByEngine
 
 # https://github.com/qdrant/qdrant/blob/master/config/config.yaml: max_request_size_mb is 32. A float32 widened to a
 # Python float is 20.7 bytes of JSON on average (measured on unit vectors).
@@ -37,15 +26,19 @@ _REST = Wire(bytes_per_float=21, request_bytes=24 * 2**20)
 _GRPC = Wire(bytes_per_float=4, request_bytes=24 * 2**20)
 _IN_PROCESS = Wire(bytes_per_float=8, request_bytes=64 * 2**20)
 
-# A time-out of Qdrant's own is 408: https://github.com/qdrant/qdrant/blob/master/src/actix/helpers.rs
-_PASSING = (408, 429)
-
-_MISSING_INDEX = re.compile(
-    r'Index required but not found for \\?"(?P<path>[^"\\]+)\\?"(?: of one of the following types: \[(?P<kind>\w+))?'
-)
-
 LOCAL_MODE_DOCUMENTS = 5_000
 """More than that take local mode about a quarter of a second a search (tests/benchmarks/embedded_engine.py)."""
+
+_WRITES = (
+    "upsert",
+    "delete",
+    "update_vectors",
+    "set_payload",
+    "overwrite_payload",
+    "create_collection",
+    "create_vector_name",
+    "update_collection",
+)
 
 _local_locks: weakref.WeakKeyDictionary[object, threading.RLock] = weakref.WeakKeyDictionary()
 _making_a_lock = threading.Lock()
@@ -82,8 +75,11 @@ class ClientEngine:
         renewed_after_fork(self)
         self.is_local = is_local(client)
         self.wire = _wire(client)
+        self._server = Server.of(client.init_options)
         self._turn: AbstractContextManager[Any] = _lock_of(client) if self.is_local else nullcontext()
         self._watches_growth = self.is_local
+        # Not with a folder: SQLite takes calls from the thread alone that opened it.
+        self._is_torn_by_interrupts = self.is_local and client.init_options.get("location") == ":memory:"
 
     def renew_after_fork(self) -> None:
         """Take a connection of one's own; the parent's is kept, as closing it would speak on it."""
@@ -100,28 +96,38 @@ class ClientEngine:
         ready = as_local(arguments) if self.is_local else as_lists(arguments)
         operation: Callable[..., Any] = getattr(self.client, method)
         try:
-            with self._turn:
-                answer = operation(**ready)
+            answer = self._in_turn(method, operation, ready)
+            grown = method == "upsert" and self._watches_growth and self._documents(ready["collection_name"])
         except Exception as error:
-            raise translated(error, method, arguments) from _cause(error)
-        if method == "upsert" and self._watches_growth:
-            self._warn_of_growth(arguments["collection_name"])
-        return answer
+            failure, cause = translated(error, method, arguments, self._server)
+        else:
+            if grown > LOCAL_MODE_DOCUMENTS:
+                self._warn_of_growth(arguments["collection_name"], grown)
+            return answer
+        raise failure from cause  # not within the handler: the error is its context there, key and all
 
     def close(self) -> None:
         """Close the client."""
         self.client.close()
 
-    def _warn_of_growth(self, name: str) -> None:
+    def _in_turn(self, method: str, operation: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+        def work() -> Any:
+            with self._turn:
+                return operation(**arguments)
+
+        return carried_out_whole(work) if self._is_torn_by_interrupts and method in _WRITES else work()
+
+    def _documents(self, name: str) -> int:
         with self._turn:
-            documents = self.client.count(name).count
-        if documents > LOCAL_MODE_DOCUMENTS:
-            self._watches_growth = False
-            warnings.warn(
-                f"{name!r} holds {documents:,} documents in qdrant-client's local mode, which goes through all of them "
-                "in Python for each search: path= opens the embedded engine, many times as fast, url= a server",
-                stacklevel=2,
-            )
+            return int(self.client.count(name).count)
+
+    def _warn_of_growth(self, name: str, documents: int) -> None:
+        self._watches_growth = False
+        warnings.warn(
+            f"{name!r} holds {documents:,} documents in qdrant-client's local mode, which goes through all of them "
+            "in Python for each search: path= opens the embedded engine, many times as fast, url= a server",
+            stacklevel=3,
+        )
 
 
 class AsyncClientEngine:
@@ -137,6 +143,7 @@ class AsyncClientEngine:
         self.client = client
         self.is_local = is_local(client)
         self.wire = _wire(client)
+        self._server = Server.of(client.init_options)
 
     async def call(self, method: str, arguments: Mapping[str, Any]) -> Any:
         """Carry out one call; the client's exceptions come out as ours."""
@@ -147,7 +154,8 @@ class AsyncClientEngine:
         try:
             return await operation(**ready)
         except Exception as error:
-            raise translated(error, method, arguments) from _cause(error)
+            failure, cause = translated(error, method, arguments, self._server)
+        raise failure from cause  # not within the handler: the error is its context there, key and all
 
     async def close(self) -> None:
         """Close the client."""
@@ -213,78 +221,6 @@ def as_lists(arguments: Mapping[str, Any]) -> dict[str, Any]:
             request.model_copy(update={"query": _query_as_lists(request.query)}) for request in ready["requests"]
         ]
     return ready
-
-
-def translated(error: Exception, method: str, arguments: Mapping[str, Any]) -> Exception:
-    """Return our exception for one of the client's."""
-    name = arguments.get("collection_name")
-    if isinstance(error, ColbertQdrantError):
-        return error
-    if _cause(error) is None:
-        return EngineError(
-            f"{method} on {name!r}: HTTP can't carry the request's headers; is there a line break in the api_key?"
-        )
-    if isinstance(error, ResponseHandlingException) and isinstance(error.source, ValidationError):
-        return EngineError(
-            f"{method} on {name!r}: qdrant-client can't read the answer; do the versions of server and client fit? "
-            f"({error.source})"
-        )
-    if isinstance(error, json.JSONDecodeError | UnicodeDecodeError):  # part of an answer, or a proxy's page
-        return EngineUnavailable(f"{method} on {name!r}: the answer is not JSON ({error}). Did the server answer?")
-    if isinstance(error, QdrantException):  # 429, or its like of gRPC, with a retry-after
-        message = f"{method} on {name!r}: Qdrant answered 429 Too Many Requests: {error}"
-        return EngineUnavailable(message, retry_after=getattr(error, "retry_after_s", None))
-    if isinstance(error, ResponseHandlingException):
-        reason = str(error.source) or type(error.source).__name__
-        return EngineUnavailable(
-            f"{method} on {name!r}: Qdrant did not answer ({reason}). Is the server running? "
-            "`docker run -p 6333:6333 qdrant/qdrant` starts one; location=':memory:' needs none"
-        )
-    if isinstance(error, UnexpectedResponse):
-        answer = error.content.decode("utf-8", "replace")[:500]
-        if error.status_code == 404:
-            return CollectionNotFound(f"collection {name!r} does not exist: {answer}")
-        if error.status_code in _PASSING or (error.status_code or 0) >= 500:
-            message = f"{method} on {name!r}: Qdrant answered {error.status_code} {error.reason_phrase}: {answer}"
-            return EngineUnavailable(message, retry_after=_retry_after(error))
-        return _refused(f"{method} on {name!r}: Qdrant answered {error.status_code} {error.reason_phrase}: {answer}")
-    if isinstance(error, NotImplementedError):
-        return UnsupportedByEngine(f"{method} is not supported by qdrant-client's local mode: {error}")
-    if type(error).__module__.startswith("grpc"):
-        return _from_grpc(error, method, name)
-    if isinstance(error, ValueError) and "not found" in str(error) and str(name) in str(error):
-        return CollectionNotFound(f"collection {name!r} does not exist (any more)")
-    return EngineError(f"{method} on {name!r}: {type(error).__name__}: {error}")
-
-
-def _cause(error: Exception) -> Exception | None:
-    """Return what may be shown as an error's cause; not what quotes a header, which may be the API key."""
-    is_quoting = isinstance(error, ResponseHandlingException) and isinstance(error.source, httpx.LocalProtocolError)
-    return None if is_quoting else error
-
-
-def _retry_after(error: UnexpectedResponse) -> float | None:
-    """Read the header in its form in seconds (RFC 9110, 10.2.3)."""
-    stated = error.headers.get("retry-after", "") if error.headers else ""
-    return float(stated) if stated.isdecimal() else None
-
-
-def _from_grpc(error: Any, method: str, name: object) -> Exception:
-    code, details = error.code().name, error.details()
-    if code in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "INTERNAL"):  # the last is 500 over REST
-        return EngineUnavailable(f"{method} on {name!r}: Qdrant did not answer ({details}). Is the server running?")
-    if code == "NOT_FOUND":
-        return CollectionNotFound(f"collection {name!r} does not exist: {details}")
-    return _refused(f"{method} on {name!r}: Qdrant answered {code}: {details}")
-
-
-def _refused(message: str) -> EngineError:
-    """Say which index is missing where that is why; the server's words are in its `operations/verification`."""
-    missing = _MISSING_INDEX.search(message)
-    if missing is None:
-        return EngineError(message)
-    path, kind = missing["path"], missing["kind"] or "keyword"
-    return MissingIndex(f"{message}. create_index('$.{path}', {kind!r}) makes it")
 
 
 def _wire(client: QdrantClient | AsyncQdrantClient) -> Wire:

@@ -1,0 +1,58 @@
+"""The steps that an operation is made of; see `operations`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+from colbert_qdrant.types import Embedder
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request to the engine: a method of ``QdrantClient`` and its arguments."""
+
+    method: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class EncodeQueries:
+    """Texts to encode as queries; a list of multivectors comes back."""
+
+    texts: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """Work without I/O; what it returns comes back."""
+
+    work: Callable[[Embedder], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Work to begin while other steps go on; a job comes back."""
+
+    work: Callable[[Embedder], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """A job to wait for; what its work returned comes back."""
+
+    job: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Time to let pass, in seconds."""
+
+    seconds: float
+
+
+Step: TypeAlias = Call | EncodeQueries | Compute | Start | Finish | Pause
+Operation: TypeAlias = Generator[Step, Any, T]
