@@ -141,7 +141,7 @@ def collection_arguments(options: Mapping[str, Any]) -> dict[str, Any]:
     arguments: dict[str, Any] = {}
     client: dict[str, Any] = dict(given.pop("client_options", None) or {})
     location = given.pop("location", None)
-    if location not in (None, ":memory:"):  # QdrantClient takes a url there too
+    if location is not None and "://" in location:  # QdrantClient takes a url there too
         given["url"], location = location, None
     dense = given.pop("dense", None)
     if dense is not None:

@@ -61,6 +61,7 @@ def test_nothing_of_another_is_found_read_or_counted(tenants: list[MultivectorCo
     assert ours.score("their red apple", [*IDS, *point_ids(theirs)]) == {}
     assert ours.score("their red apple", IDS, texts=THEIRS) == {}
     assert ours.passages("their red apple", [*IDS, *point_ids(theirs)]) == {}
+    assert ours.encoded([*IDS, *point_ids(theirs)]) == {}
     assert ours.search("their red apple", final=Blend({"maxsim": 1, "bm25": 1})) == []
     assert ours.search("their red apple", boost=models.SumExpression(sum=["$score", 1.0])) == []
     assert ours.search("their red apple", group_by="n") == []
@@ -146,10 +147,11 @@ def test_what_concerns_the_whole_collection_is_refused(tenants: list[Multivector
 def test_every_public_method_is_one_of_these() -> None:
     """Whoever adds a method adds it to a test above."""
     tested = {"search", "search_batch", "count", "scroll", "get", "score", "delete", "set_metadata", "add"}
-    tested |= {"passages", "explain"}
+    tested |= {"passages", "explain", "encoded"}
     refused = {"drop", "publish", "create_index", "drop_index", "add_stage"}
     tells_nothing = {"indexes", "optimize", "footprint", "plan", "name", "close", "as_async", "queries", "list"}
-    of_no_collection = {"upgrade", "downgrade"}  # they take a name
+    tells_nothing |= {"renew_after_fork"}
+    of_no_collection = {"upgrade", "downgrade", "discard"}  # they take a name
 
     public = {name for name in dir(MultivectorCollection) if not name.startswith("_")}
     assert public <= tested | refused | tells_nothing | of_no_collection

@@ -49,6 +49,8 @@ def explanation(layout: Layout, query: str, record_id: RecordId) -> Operation[Ex
 def encoded(layout: Layout, ids: Sequence[RecordId]) -> Operation[dict[str, EncodedText]]:
     """Fetch records with their token vectors and the place of each; see `MultivectorCollection.encoded`."""
     records = yield from operations.get(layout, ids, with_vectors=True)
+    if not records:
+        return {}
 
     def place(embedder: Embedder) -> dict[str, EncodedText]:
         check_citable(embedder)
