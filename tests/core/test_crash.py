@@ -25,6 +25,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent.parent))  # where pytest finds it by itself
+
 from colbert_qdrant import MultivectorCollection, Muvera
 from colbert_qdrant.errors import CollectionLocked, EngineError
 from disks import KINDS, can_mount, disk, fill_with
