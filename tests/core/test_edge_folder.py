@@ -7,8 +7,9 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -133,24 +134,29 @@ for call in ("count", "collection_exists", "delete_collection"):
 """
 
 
+@pytest.fixture
+def open_to_all() -> Iterator[Path]:
+    """A folder that other users reach, as those of pytest are not."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no such rights on Windows")
-@pytest.mark.parametrize("mode", [0o500, 0o000])
-def test_a_folder_without_the_rights_to_it_is_named(tmp_path, mode):
-    for folder in [*tmp_path.parents][:2]:
-        folder.chmod(0o755)
-    tmp_path.chmod(0o755)
-    make(tmp_path)
-    (tmp_path / "small" / "lock").chmod(0o444)
-    (tmp_path / "small").chmod(mode if os.getuid() else {0o500: 0o555, 0o000: 0o000}[mode])
+@pytest.mark.parametrize("mode", [0o555, 0o000])
+def test_a_folder_without_the_rights_to_it_is_named(open_to_all, mode):
+    make(open_to_all)
+    (open_to_all / "small" / "lock").chmod(0o444)
+    (open_to_all / "small").chmod(mode)
     try:
-        printed = _run(WITHOUT_RIGHTS, tmp_path)
+        printed = _run(WITHOUT_RIGHTS, open_to_all)
     finally:
-        (tmp_path / "small").chmod(0o755)
+        (open_to_all / "small").chmod(0o755)
 
     assert printed[0].startswith("named Collection 'small'")
     assert "this user may not write there" in printed[0]
     assert len(printed) == 3
-    make(tmp_path, "still works")
+    make(open_to_all, "still works")
 
 
 @pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="only root may mount")

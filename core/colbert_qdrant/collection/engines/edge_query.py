@@ -62,7 +62,8 @@ def point(struct: models.PointStruct | models.PointVectors, vectors: Mapping[str
 def check_payload(payload: object) -> None:
     """Refuse a value nested deeper than the engine reads again: such a point makes its collection unopenable."""
     for key, value in payload.items() if isinstance(payload, Mapping) else ():
-        check_depth(value, f"payload {key!r}")
+        if not isinstance(value, str):
+            check_depth(value, f"payload {key!r}")
 
 
 def query_request(request: models.QueryRequest | models.Prefetch, lookup: Lookup) -> Any:
