@@ -48,9 +48,15 @@ def test_no_document_is_encoded_for_it(museum: MultivectorCollection, monkeypatc
 async def test_the_asynchronous_face_finds_the_same(museum: MultivectorCollection) -> None:
     face = museum.as_async()
 
-    assert await face.passages(QUESTION, ["museum"]) == museum.passages(QUESTION, ["museum"])
-    assert await face.search(QUESTION, passages=1) == museum.search(QUESTION, passages=1)
-    assert await face.explain(QUESTION, "museum") == museum.explain(QUESTION, "museum")
+    assert _texts(await face.passages(QUESTION, ["museum"])) == _texts(museum.passages(QUESTION, ["museum"]))
+    [[passage]] = [hit.passages for hit in await face.search(QUESTION, limit=1, passages=1)]
+    assert passage.text == ANSWER
+    spans = [match.span for match in (await face.explain(QUESTION, "museum")).matches]
+    assert spans == [match.span for match in museum.explain(QUESTION, "museum").matches]
+
+
+def _texts(found: dict[str, tuple[Any, ...]]) -> dict[str, list[str]]:
+    return {record_id: [passage.text for passage in passages] for record_id, passages in found.items()}
 
 
 def test_shares_of_all_sentences_add_up_to_the_part_of_the_score_that_they_hold(museum: MultivectorCollection) -> None:
