@@ -14,6 +14,7 @@ import random
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from qdrant_client import models
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # where pytest finds it by itself
 
@@ -138,6 +140,63 @@ def test_what_was_acknowledged_is_there_when_the_disk_was_full(tmp_path: Path, k
 
 
 # --- the parent's side
+
+
+@pytest.mark.parametrize("seed", range(ROUNDS))
+def test_a_stage_added_beside_writers_hides_nothing_that_they_stored(tmp_path: Path, seed: int) -> None:
+    raced = add_a_stage_beside_writers(tmp_path, random.Random(seed))
+
+    assert raced.acknowledged >= 400
+    assert (raced.lost, raced.without_vector, raced.hidden) == (0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Raced:
+    """What became of documents that were written while a stage was added: none lacks its vector, and it finds all."""
+
+    acknowledged: int
+    lost: int
+    without_vector: int
+    hidden: int
+
+
+def add_a_stage_beside_writers(path: Path, chance: random.Random) -> Raced:
+    """Let four threads add, by handles of their own that know of no stage, while another adds one."""
+    acknowledged: list[int] = []
+    with open_plain(path) as collection:
+        collection.add(map(text_of, range(100)), ids=[str(number) for number in range(100)])
+
+    def add(writer: int) -> None:
+        with open_plain(path) as own:
+            for at in range(100 + writer * 1000, 600 + writer * 1000, 50):
+                numbers = range(at, at + 50)
+                own.add([text_of(number) for number in numbers], ids=[str(number) for number in numbers])
+                acknowledged.extend(numbers)
+
+    writers = [threading.Thread(target=add, args=(writer,)) for writer in range(4)]
+    with open_plain(path) as collection:
+        for writer in writers:
+            writer.start()
+        time.sleep(chance.uniform(0, 0.5))
+        collection.add_stage(Muvera(DIM, k_sim=3, dim_proj=8, r_reps=4))
+        for writer in writers:
+            writer.join()
+        lacking = collection.count(models.Filter(must_not=[models.HasVectorCondition(has_vector="muvera")]))
+    with open_plain(path) as collection:
+        found = {record.text for record in collection.scroll()}
+        some = chance.sample(acknowledged, 50)
+        hits = [collection.search(text_of(number), 1, candidates=200)[0].text for number in some]
+    return Raced(
+        acknowledged=len(acknowledged),
+        lost=sum(text_of(number) not in found for number in acknowledged),
+        without_vector=lacking,
+        hidden=sum(text_of(number) != text for number, text in zip(some, hits, strict=True)),
+    )
+
+
+def open_plain(path: Path) -> MultivectorCollection:
+    """Open the collection as it was made, by a handle that takes what stages it remembers then."""
+    return MultivectorCollection("documents", Hashing(), path=path)
 
 
 def kill_a_writer(path: Path, chance: random.Random) -> Killed:
@@ -355,6 +414,15 @@ def main() -> None:
             lost += sum(text_of(number) not in found for number in range(stored_before_full))
     print(f"{full} disks filled up, {signals} of their processes ended by a signal.")
     print(f"Of {acknowledged:,} acknowledged documents {lost} were lost, {hidden} hidden.", flush=True)
+    added = 0
+    for seed in range(rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            raced = add_a_stage_beside_writers(Path(folder), random.Random(seed))
+        added += raced.acknowledged
+        lost += raced.lost
+        hidden += raced.hidden + raced.without_vector
+    print(f"{rounds} stages added beside four writers each.")
+    print(f"Of {added:,} acknowledged documents {lost} were lost, {hidden} hidden.", flush=True)
     if lost or hidden or signals or refused < asked or once < rounds or exact < rounds:
         sys.exit("Missed")
 
