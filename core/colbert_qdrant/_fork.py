@@ -16,7 +16,7 @@ from typing import Protocol
 class Renewable(Protocol):
     """Holds something that a forked process has to make again."""
 
-    def renew_after_fork(self) -> None:
+    def _renew_after_fork(self) -> None:
         """Replace it, without waiting for anything and without touching what the parent still uses."""
 
 
@@ -38,7 +38,7 @@ def _renew() -> None:
     for renew in _first:
         renew()
     for holder in list(_renewables):
-        holder.renew_after_fork()
+        holder._renew_after_fork()
 
 
 if hasattr(os, "register_at_fork"):

@@ -23,7 +23,7 @@ class once(cached_property[T]):  # noqa: N801  # read as a decorator
         self._computing = threading.RLock()
         renewed_after_fork(self)
 
-    def renew_after_fork(self) -> None:
+    def _renew_after_fork(self) -> None:
         """Forget that another thread was computing."""
         self._computing = threading.RLock()
 

@@ -50,10 +50,10 @@ class QueryBatcher:
 
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
-        self.renew_after_fork()
+        self._renew_after_fork()
         renewed_after_fork(self)
 
-    def renew_after_fork(self) -> None:
+    def _renew_after_fork(self) -> None:
         """Begin with nobody waiting."""
         self._waiting: list[_Waiting] = []
         self._queueing = threading.Lock()

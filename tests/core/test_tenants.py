@@ -150,7 +150,6 @@ def test_every_public_method_is_one_of_these() -> None:
     tested |= {"passages", "explain", "encoded"}
     refused = {"drop", "publish", "create_index", "drop_index", "add_stage"}
     tells_nothing = {"indexes", "optimize", "footprint", "plan", "name", "close", "as_async", "queries", "list"}
-    tells_nothing |= {"renew_after_fork"}
     of_no_collection = {"upgrade", "downgrade", "discard"}  # they take a name
 
     public = {name for name in dir(MultivectorCollection) if not name.startswith("_")}

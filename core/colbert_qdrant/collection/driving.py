@@ -39,7 +39,7 @@ class Driver:
         self.queries = QueryBatcher(embedder)
         renewed_after_fork(self)
 
-    def renew_after_fork(self) -> None:
+    def _renew_after_fork(self) -> None:
         """Let go of the thread that encodes."""
         vars(self).pop("_encoding", None)
 

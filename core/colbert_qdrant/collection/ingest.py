@@ -287,9 +287,10 @@ def _encoded(layout: Layout, records: Sequence[NewRecord], embedder: Embedder) -
 def _made(texts: Sequence[str], embedder: Embedder) -> list[Any]:
     """Encode together; where a text is refused, each by itself: it is not everybody's failure."""
     try:
-        return list(encoded_all(embedder.embed(texts) if texts else (), len(texts), type(embedder).__name__))
+        made = list(islice(embedder.embed(texts), len(texts) + 1)) if texts else []  # one more tells of too many
     except InvalidInput as error:
         return [error] if len(texts) == 1 else [found for text in texts for found in _made([text], embedder)]
+    return list(encoded_all(made, len(texts), type(embedder).__name__))
 
 
 def _named(record: NewRecord) -> str:

@@ -164,9 +164,9 @@ class MultivectorCollection(ManagedCollection):
             self.close()
             raise
 
-    def renew_after_fork(self) -> None:
+    def _renew_after_fork(self) -> None:
         """Let go of threads and event loops of the parent; see `colbert_qdrant._fork`."""
-        super().renew_after_fork()
+        super()._renew_after_fork()
         self._begin_without_faces()
 
     def _begin_without_faces(self) -> None:

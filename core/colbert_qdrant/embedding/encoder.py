@@ -111,7 +111,7 @@ class Encoder:
         self._reopening = threading.Lock()
         self._must_reopen = False
 
-    def renew_after_fork(self) -> None:
+    def _renew_after_fork(self) -> None:
         """Take threads of one's own, and sessions where the parent's had threads or were at work.
 
         A session of one thread that was idle is shared with the parent, so that processes hold the weights once.

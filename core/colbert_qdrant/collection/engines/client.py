@@ -81,7 +81,7 @@ class ClientEngine:
         # Not with a folder: SQLite takes calls from the thread alone that opened it.
         self._is_torn_by_interrupts = self.is_local and client.init_options.get("location") == ":memory:"
 
-    def renew_after_fork(self) -> None:
+    def _renew_after_fork(self) -> None:
         """Take a connection of one's own; the parent's is kept, as closing it would speak on it."""
         if self.is_local:
             self._turn = _lock_of(self.client)
