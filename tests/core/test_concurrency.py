@@ -184,8 +184,8 @@ def test_an_interrupted_add_in_memory_leaves_a_collection_that_works(words: Word
         timer = threading.Timer(
             0.004 * (number + 1), signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)
         )
-        timer.start()
         try:
+            timer.start()
             collection.add(texts)
             timer.join()
             time.sleep(0.01)
