@@ -238,6 +238,14 @@ class ColbertQdrantRetriever(BaseRetriever):
             params["ls_vector_store_provider"] = type(self._store).__name__
         return params
 
+    def delete_collection(self) -> None:
+        """Remove the store's collection with all that it holds; the retriever is of no use afterwards."""
+        self._with_collection.delete_collection()
+
+    async def adelete_collection(self) -> None:
+        """Do as `delete_collection` does."""
+        await self._with_collection.adelete_collection()
+
     def close(self) -> None:
         """Close the store, unless it lives in the caller's own `client`."""
         if self.vectorstore is not None:
@@ -263,6 +271,12 @@ class ColbertQdrantRetriever(BaseRetriever):
     @property
     def _store(self) -> ColbertQdrantVectorStore:
         return cast(ColbertQdrantVectorStore, self.vectorstore)  # model_post_init: it or base_retriever is there
+
+    @property
+    def _with_collection(self) -> ColbertQdrantVectorStore:
+        if self.vectorstore is None:
+            raise InvalidInput("this retriever reranks what another one finds: it has no collection to remove")
+        return self.vectorstore
 
     @property
     def _search(self) -> Callable[..., list[tuple[Document, float]]]:

@@ -281,6 +281,16 @@ class TestOneCall:
         async with await making as retriever:
             assert await retriever.ainvoke(movies[2].page_content) == movies[2:3]
 
+    async def test_removes_its_collection(self, offline: ColbertEmbedder) -> None:
+        client = QdrantClient(":memory:")
+
+        ColbertQdrantRetriever.from_texts(["A cat."], offline, client=client).delete_collection()
+        assert client.get_collections().collections == []
+        await ColbertQdrantRetriever.from_texts(["A cat."], offline, client=client).adelete_collection()
+        assert client.get_collections().collections == []
+        with pytest.raises(InvalidInput, match="no collection to remove"):
+            ColbertQdrantRetriever(base_retriever=RunnableLambda(lambda _: []), embedding=offline).delete_collection()
+
     def test_closes_as_a_context(self, offline: ColbertEmbedder, tmp_path: Any) -> None:
         pytest.importorskip("qdrant_edge")
         for _ in range(2):
