@@ -34,6 +34,7 @@ BENCHMARKS = {
     "embedded_engine": "The embedded engine, beside qdrant-client's local mode",
     "search_overhead": "What a collection adds to the engine's own search",
     "filters": "Filters by a list of numbers",
+    "extraction": "Context of so many characters: chunks, and the sentences that answer",
     "ingest": "Adding documents: time outside of the model",
     "serving": "Many queries at once: the event loop's lag",
     "faults": "Adding through a server that fails one request in five",
