@@ -106,7 +106,7 @@ def test_payload_is_the_one_of_both_frameworks(store: ColbertQdrantVectorStore) 
 
     [record] = store.collection.scroll()
 
-    assert set(record.payload) == {"page_content", "metadata", "_id", "_hash", "_node"}
+    assert set(record.payload) == {"page_content", "metadata", "_id", "_hash", "_node", "_around"}
     assert record.payload["page_content"] == "A soldier."
     assert record.payload["metadata"] == {"page": 2}
     assert record.payload["_node"]["ref_doc_id"] == "the book"

@@ -306,7 +306,7 @@ def test_no_top_n_is_all(embedder: Embedder) -> None:
 
 
 def test_a_model_in_the_place_of_top_n_is_refused() -> None:
-    with pytest.raises(InvalidInput, match="model= takes the name"):
+    with pytest.raises(InvalidInput, match="a model's name is model="):
         ColbertRerank(OFFLINE)  # type: ignore[arg-type]
 
 
