@@ -12,7 +12,7 @@ from colbert_qdrant import AsyncMultivectorCollection, ColbertEmbedder, Multivec
 from colbert_qdrant.cuts import cuts_told_once
 from colbert_qdrant.embedders import windowed
 from colbert_qdrant.embedding.tokens import TokenizedText, cut_into_windows
-from colbert_qdrant.errors import InvalidInput
+from colbert_qdrant.errors import InvalidInput, PointTooLarge
 from colbert_qdrant.types import Embedder
 
 LONG = " ".join(f"word{number}" for number in range(400))
@@ -262,3 +262,19 @@ def test_half_precision_vectors_are_stored(tiny_folder: Path) -> None:
 def test_pooled_vectors_have_no_tokens_to_name(tiny_folder: Path) -> None:
     with pytest.raises(InvalidInput, match="stand for several tokens"):
         list(ColbertEmbedder(tiny_folder, pool_factor=2).token_vectors(["text"]))
+
+
+def test_what_no_point_can_hold_is_refused_before_it_is_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    embedder = ColbertEmbedder("all-MiniLM-L6-v2-int8", long_documents="window")
+    monkeypatch.setattr(ColbertEmbedder, "_encode_documents", lambda self, *_, **__: pytest.fail("it was encoded"))
+    collection = MultivectorCollection("long", embedder)
+
+    with pytest.raises(PointTooLarge, match="3002 vectors of 384"):
+        collection.add(["word " * 3000])
+    assert collection.count() == 0
+
+
+def test_vectors_are_counted_without_the_model(offline: ColbertEmbedder) -> None:
+    [vectors] = offline.embed(["Toys, at a day-care center."])
+
+    assert offline.vector_count("Toys, at a day-care center.") == len(vectors)

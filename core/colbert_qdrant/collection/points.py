@@ -251,7 +251,10 @@ def too_many_vectors(embedder: Any, text: str, dim: int, what: str) -> PointTooL
     most = (MAX_ELEMENTS - 1) // dim
     if len(text) <= most or not hasattr(embedder, "vector_count"):  # a token is a character at least, nearly always
         return None
-    count = embedder.vector_count(text)
+    try:
+        count = embedder.vector_count(text)
+    except InvalidInput:  # encoding refuses it as well, and says so for this text alone
+        return None
     return _too_large(what, count, dim) if count > most else None
 
 

@@ -322,6 +322,14 @@ class ColbertEmbedder:
         self._refuse_pooling()
         return self._tokenizer.spans(check_text(text), is_query=False)
 
+    def vector_count(self, text: str) -> int:
+        """Count the vectors that a document will have at least; no model is run. Exact where nothing is pooled."""
+        [document] = self._tokenizer.documents([check_text(text)])
+        rows = int(document.keep.sum())
+        if self._pooling.factor > 1:
+            rows = int(rows // self._pooling.factor)
+        return rows if self._max_vectors is None else min(rows, self._max_vectors)
+
     def token_count(
         self,
         texts: str | Iterable[str],
