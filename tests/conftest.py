@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 
 import tiny_models
 from colbert_qdrant import ColbertEmbedder, MultivectorCollection
+from servers import SERVER, server_place
 
 OFFLINE = "all-MiniLM-L6-v2-int8"
 
@@ -65,12 +65,7 @@ def words() -> WordEmbedder:
 
 
 def engines() -> list[Any]:
-    server = pytest.mark.skipif(not os.environ.get("QDRANT_URL"), reason="needs a Qdrant server; set QDRANT_URL")
-    return [
-        "memory",
-        pytest.param("edge"),
-        pytest.param("server", marks=[pytest.mark.server, server]),
-    ]
+    return ["memory", "edge", SERVER]
 
 
 @pytest.fixture(params=engines())
@@ -83,7 +78,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
     if request.param == "edge":
         pytest.importorskip("qdrant_edge")
         return {"path": tmp_path / "edge"}
-    return {"url": os.environ["QDRANT_URL"]}
+    return server_place()
 
 
 @pytest.fixture

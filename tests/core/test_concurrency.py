@@ -22,9 +22,11 @@ import numpy as np
 import pytest
 from qdrant_client import QdrantClient, models
 
+import servers
 from colbert_qdrant import ColbertEmbedder, MultivectorCollection
 from conftest import WordEmbedder
 from faulty_server import serving
+from servers import server_place
 
 SECONDS = float(os.environ.get("CONCURRENCY_SECONDS", "2"))
 THREADS = 16
@@ -41,7 +43,7 @@ def collection(request: pytest.FixtureRequest, tmp_path: Path, words: WordEmbedd
         places: dict[str, dict[str, Any]] = {
             "memory": {"client": QdrantClient(":memory:")},
             "edge": {"path": tmp_path / "edge"},
-            "server": {"url": os.environ.get("QDRANT_URL", url)},
+            "server": server_place() if servers.URL else {"url": url},
         }
         with MultivectorCollection(f"threads-{time.time_ns()}", words, **places[request.param]) as opened:
             yield opened

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +17,7 @@ from colbert_qdrant.collection.indexes import key_of, payload_path
 from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.errors import InvalidInput, MissingIndex
 from conftest import WordEmbedder
+from servers import needs_server, server_place
 
 Make = Callable[..., MultivectorCollection]
 
@@ -109,11 +109,10 @@ def test_a_servers_refusal_names_the_index_that_is_missing() -> None:
     assert str(error).endswith("create_index('$.metadata.color', 'keyword') makes it")
 
 
-@pytest.mark.server
-@pytest.mark.skipif(not os.environ.get("QDRANT_URL"), reason="needs a Qdrant server; set QDRANT_URL")
+@needs_server
 def test_in_strict_mode_every_method_works_or_names_the_missing_index(words: WordEmbedder) -> None:
     with MultivectorCollection(
-        f"strict-{uuid.uuid4().hex[:8]}", words, url=os.environ["QDRANT_URL"], indexes={"year": "integer"}
+        f"strict-{uuid.uuid4().hex[:8]}", words, **server_place(), indexes={"year": "integer"}
     ) as collection:
         strict = models.StrictModeConfig(
             enabled=True, unindexed_filtering_retrieve=False, unindexed_filtering_update=False, max_query_limit=300
@@ -140,4 +139,4 @@ def test_in_strict_mode_every_method_works_or_names_the_missing_index(words: Wor
         ):
             with pytest.raises(MissingIndex, match=r"create_index\('\$\.metadata\.color', 'keyword'\)"):
                 refused()
-        MultivectorCollection(collection.name, words, url=os.environ["QDRANT_URL"]).drop()
+        MultivectorCollection(collection.name, words, **server_place()).drop()

@@ -14,11 +14,13 @@ import numpy as np
 import pytest
 from qdrant_client import QdrantClient, models
 
+import servers
 from colbert_qdrant import AsyncMultivectorCollection, Dense, MultivectorCollection
 from colbert_qdrant.collection.engines import Place, connect
 from colbert_qdrant.errors import CollectionMismatch, CollectionNotFound, InvalidInput
 from conftest import WordEmbedder
 from environments import python_with
+from servers import server_place
 
 DATA = Path(__file__).parents[1] / "data"
 WRITTEN: dict[str, Any] = json.loads((DATA / "single_vector_collections.json").read_text())
@@ -263,9 +265,7 @@ def test_the_program_itself_goes_on(program: str, tmp_path: Path) -> None:
         program, ["langchain-qdrant==1.1.0", "llama-index-vector-stores-qdrant==0.10.4", "qdrant-haystack==13.1.0"]
     )
     python = python_with(Path(folder) / ("mcp" if program == "mcp" else "stores"), requirements)
-    place = (
-        {"path": str(tmp_path / "qdrant")} if not os.environ.get("QDRANT_URL") else {"url": os.environ["QDRANT_URL"]}
-    )
+    place = server_place() if servers.URL else {"path": str(tmp_path / "qdrant")}
 
     def run(action: str, *texts: str) -> list[str]:
         command = [python, DATA / "single_vector_programs.py", program, action, json.dumps(place), *texts]

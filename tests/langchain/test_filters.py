@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
@@ -17,6 +16,7 @@ from colbert_qdrant.errors import ColbertQdrantError, InvalidInput, UnsupportedB
 from conftest import WordEmbedder, engines
 from langchain_colbert_qdrant import ColbertQdrantVectorStore
 from langchain_colbert_qdrant.filters import to_qdrant_filter
+from servers import server_place
 
 LAYOUT = Layout("instruments", "colbert", "page_content", "metadata", 16)
 
@@ -157,7 +157,7 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     place: dict[str, Any] = {
         "memory": lambda: {},
         "edge": lambda: {"path": tmp_path_factory.mktemp("filters")},
-        "server": lambda: {"url": os.environ["QDRANT_URL"]},
+        "server": server_place,
     }[request.param]()
     store = ColbertQdrantVectorStore(f"test-{uuid.uuid4().hex[:12]}", WordEmbedder(), **place)
     store.add_texts(list(INSTRUMENTS), list(INSTRUMENTS.values()), ids=list(INSTRUMENTS))

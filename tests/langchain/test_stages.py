@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,6 +15,7 @@ from colbert_qdrant import Bm25, ColbertEmbedder, Muvera
 from colbert_qdrant.errors import CollectionMismatch
 from conftest import WordEmbedder, engines
 from langchain_colbert_qdrant import ColbertQdrantRetriever, ColbertQdrantVectorStore
+from servers import server_place
 
 TEXTS = ["A soldier relives the same day.", "Toys are left at a day-care center.", "A rock band goes on tour."]
 
@@ -90,7 +90,7 @@ def staged(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             place: dict[str, Any] = {
                 "memory": lambda: {},
                 "edge": lambda: {"path": tmp_path_factory.mktemp("staged")},
-                "server": lambda: {"url": os.environ["QDRANT_URL"]},
+                "server": server_place,
             }[request.param]()
             stores[kind] = ColbertQdrantVectorStore(
                 f"test-{uuid.uuid4().hex[:12]}", words, **STAGES[kind](words), **place

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from langchain_tests.integration_tests import RetrieversIntegrationTests, Vector
 
 from colbert_qdrant import ColbertEmbedder
 from langchain_colbert_qdrant import ColbertQdrantRetriever, ColbertQdrantVectorStore
+from servers import needs_server, server_place
 
 TEXTS = ["A cat purrs.", "A dog barks.", "A bird sings.", "A fish swims."]
 
@@ -36,12 +36,11 @@ class TestVectorStoreEmbedded(VectorStoreIntegrationTests):
         store.close()
 
 
-@pytest.mark.server
-@pytest.mark.skipif(not os.environ.get("QDRANT_URL"), reason="needs a Qdrant server; set QDRANT_URL")
+@needs_server
 class TestVectorStoreOnAServer(VectorStoreIntegrationTests):
     @pytest.fixture
     def vectorstore(self, offline: ColbertEmbedder) -> Iterator[VectorStore]:
-        store = ColbertQdrantVectorStore("standard", offline, url=os.environ["QDRANT_URL"], force_recreate=True)
+        store = ColbertQdrantVectorStore("standard", offline, **server_place(), force_recreate=True)
         yield store
         store.delete_collection()
         store.close()
@@ -74,13 +73,12 @@ class TestRetrieverEmbedded(TestRetrieverInMemory):
         self.vectorstore.close()
 
 
-@pytest.mark.server
-@pytest.mark.skipif(not os.environ.get("QDRANT_URL"), reason="needs a Qdrant server; set QDRANT_URL")
+@needs_server
 class TestRetrieverOnAServer(TestRetrieverInMemory):
     @pytest.fixture(autouse=True)
     def _open(self, offline: ColbertEmbedder) -> Iterator[None]:
         self.vectorstore = ColbertQdrantVectorStore.from_texts(
-            TEXTS, offline, url=os.environ["QDRANT_URL"], collection_name="standard", force_recreate=True
+            TEXTS, offline, **server_place(), collection_name="standard", force_recreate=True
         )
         yield
         self.vectorstore.delete_collection()
