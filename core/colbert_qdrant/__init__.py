@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from colbert_qdrant.embedding.embedder import ColbertEmbedder
     from colbert_qdrant.embedding.fastembed import LateInteractionTextEmbedding
     from colbert_qdrant.embedding.muvera import Muvera
+    from colbert_qdrant.evaluation import Evaluation, aevaluate, evaluate
     from colbert_qdrant.explanation import explain
     from colbert_qdrant.extract import ColbertExtractor
     from colbert_qdrant.passages import Passage
@@ -34,6 +35,7 @@ _MODULE_OF = {
     "ColbertExtractor": "colbert_qdrant.extract",
     "ColbertReranker": "colbert_qdrant.rerank",
     "Dense": "colbert_qdrant.collection.stages",
+    "Evaluation": "colbert_qdrant.evaluation",
     "Hit": "colbert_qdrant.collection.points",
     "LateInteractionTextEmbedding": "colbert_qdrant.embedding.fastembed",
     "MultivectorCollection": "colbert_qdrant.collection.sync",
@@ -42,6 +44,8 @@ _MODULE_OF = {
     "Record": "colbert_qdrant.collection.points",
     "Sparse": "colbert_qdrant.collection.stages",
     "Storage": "colbert_qdrant.collection.storage",
+    "aevaluate": "colbert_qdrant.evaluation",
+    "evaluate": "colbert_qdrant.evaluation",
     "explain": "colbert_qdrant.explanation",
     "maxsim": "colbert_qdrant.scoring",
 }
@@ -54,6 +58,7 @@ __all__ = [
     "ColbertExtractor",
     "ColbertReranker",
     "Dense",
+    "Evaluation",
     "Hit",
     "LateInteractionTextEmbedding",
     "MultivectorCollection",
@@ -63,6 +68,8 @@ __all__ = [
     "Sparse",
     "Storage",
     "__version__",
+    "aevaluate",
+    "evaluate",
     "explain",
     "maxsim",
 ]

@@ -32,7 +32,7 @@ from statistics import fmean, median
 from typing import Any
 
 import numpy as np
-from beir import DATA, Judged, load_each, ndcg, recall
+from judged import DATA, Judged, load_each, ndcg, recall
 from qdrant_client import models
 
 from colbert_qdrant import Bm25, ColbertEmbedder, Dense, MultivectorCollection, Muvera, Storage, maxsim

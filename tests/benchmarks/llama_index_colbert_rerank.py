@@ -32,7 +32,7 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
-from beir import DATA, load_each, ndcg
+from judged import DATA, load_each, ndcg
 
 ENVIRONMENT = Path.home() / ".cache/colbert-qdrant/llama-index-postprocessor-colbert-rerank-0.6.0"
 # torch goes first: resolved together with the others pip may choose another build of it

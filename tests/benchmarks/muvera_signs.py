@@ -17,7 +17,7 @@ from statistics import fmean
 
 import numpy as np
 import numpy.typing as npt
-from beir import DATA, load_each
+from judged import DATA, load_each
 
 from colbert_qdrant import ColbertEmbedder, Muvera, maxsim
 from colbert_qdrant.embedding.registry import OFFLINE_MODEL

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from beir import DATA, Judged, load_each, ndcg
+from judged import DATA, Judged, load_each, ndcg
 
 from colbert_qdrant import ColbertEmbedder, maxsim
 from colbert_qdrant.embedding.pooling import pool

@@ -28,10 +28,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from beir import DATA, Judged, load_each, ndcg
 from dynamic_int8 import quantize
 from encode_vs_fastembed import SHAPES
 from ingest import passages
+from judged import DATA, Judged, load_each, ndcg
 
 from colbert_qdrant import ColbertEmbedder, maxsim
 from colbert_qdrant.embedding.processor import int8_weights

@@ -146,6 +146,13 @@ def search_batch(layout: Layout, queries: Sequence[Query], options: SearchOption
     if not queries:
         return []
     vectors = yield from encoded(layout, queries)
+    return (yield from answered(layout, queries, vectors, options))
+
+
+def answered(
+    layout: Layout, queries: Sequence[Query], vectors: Sequence[Multivector], options: SearchOptions
+) -> Operation[list[list[Hit]]]:
+    """Answer queries whose token vectors are there; first stages of another model encode the texts themselves."""
     requests = yield from _requests(layout, queries, vectors, _asked_of_qdrant(options))
     answers = yield from _responses(layout, requests, options)
     found = [_hits(answer, layout, len(query), options) for answer, query in zip(answers, vectors, strict=True)]
@@ -155,6 +162,14 @@ def search_batch(layout: Layout, queries: Sequence[Query], options: SearchOption
     if options.passages:
         found = yield from citing.with_passages(found, vectors, options.passages)
     return found if options.with_vectors else [[replace(hit, vectors=None) for hit in hits] for hits in found]
+
+
+def found_by(layout: Layout, stage: Stage, query: Query, vectors: Multivector, limit: int) -> Operation[list[Hit]]:
+    """Find records by a first stage alone; their scores are its own."""
+    vector = yield Compute(lambda _: stage.encode_query(query if isinstance(query, str) else None, vectors))
+    arguments = {"query": vector, "using": stage.name, "limit": limit, "with_payload": True, "with_vectors": False}
+    response = yield from patient(Call("query_points", {"collection_name": layout.name, **arguments}), READING)
+    return [points.to_hit(point, layout, len(vectors)) for point in response.points]
 
 
 def score(

@@ -174,11 +174,13 @@ def _clusters(vectors: Multivector, clusters: int) -> _Indices:
 def _squared_distances(vectors: Multivector) -> _Matrix:
     """Return the squares of ``1 - cos``, exactly symmetric: rounding must not decide whose nearest is whose."""
     squared = np.empty((len(vectors), len(vectors)))
+    # A copy: an array times its own transpose is BLAS's syrk to NumPy, and that wakes threads for far smaller products.
+    transposed = np.ascontiguousarray(vectors.T)
     step = max(1, math.isqrt(_MULTIPLY_ADDS // max(1, vectors.shape[1])))
     tiles = [slice(at, at + step) for at in range(0, len(vectors), step)]
     for number, down in enumerate(tiles):
         for across in tiles[: number + 1]:
-            cosines = vectors[down] @ vectors[across].T
+            cosines = vectors[down] @ transposed[:, across]
             if across is down:
                 cosines = np.maximum(cosines, cosines.T)
             # The lower bound is below a float32 cosine's rounding; it leaves `_ward` something to break ties by.

@@ -13,6 +13,8 @@ from colbert_qdrant.collection.stages import bm25_vector
 def with_bm25_vectors(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return a call's arguments with sparse vectors in place of `models.Document`."""
     ready = dict(arguments)
+    if isinstance(ready.get("query"), models.Document):
+        ready["query"] = bm25_vector(ready["query"], is_query=True)
     if ready.get("prefetch"):
         ready["prefetch"] = [_branch(branch) for branch in ready["prefetch"]]
     if "requests" in ready:
