@@ -6,6 +6,7 @@ import click
 
 from colbert_qdrant import __version__
 from colbert_qdrant.cli.agents import mcp
+from colbert_qdrant.cli.evaluating import evaluate
 from colbert_qdrant.cli.indexing import index
 from colbert_qdrant.cli.inventory import info, list_collections, models
 from colbert_qdrant.cli.options import Commands
@@ -26,5 +27,5 @@ def commands() -> None:
     """Index texts with ColBERT on Qdrant, search them, and see why a text was found."""
 
 
-for command in (index, search, explain, list_collections, info, delete, prune, mcp, models):
+for command in (index, search, explain, evaluate, list_collections, info, delete, prune, mcp, models):
     commands.add_command(command)

@@ -87,6 +87,7 @@ def evaluated(
             f"{missing[0]!r:.60}: are these the ids it was filled with?"
         )
     info = yield Call("get_collection", {"collection_name": layout.name})
+    settings = {**settings, **schema.remembered(info)}  # whoever opens it may pool otherwise than it was made
     sample = yield from _sample(layout)
     encoded = yield from _encoded(layout, questions.queries)
     ways = list(ways_of(layout, limit, tried, count))

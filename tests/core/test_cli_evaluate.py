@@ -1,0 +1,153 @@
+"""``colbert-qdrant evaluate``: questions from files, figures for people and programs."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from movies import MOVIES
+
+from colbert_qdrant.embedding.registry import OFFLINE_MODEL
+
+pytest.importorskip("qdrant_edge")
+pytest.importorskip("ir_measures")
+CliRunner = pytest.importorskip("click.testing").CliRunner
+
+QUESTIONS = {
+    "q1": ("a young boy in a suit of armour", "Kubo and the Two Strings"),
+    "q2": ("the same day again and again", "Edge of Tomorrow"),
+}
+
+
+def run(*arguments: object) -> Any:
+    from colbert_qdrant.cli.commands import commands
+
+    return CliRunner().invoke(commands, [str(argument) for argument in arguments])
+
+
+def write_rows(file: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+    file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    """The options that name a collection of movies with two first stages; tests only read it."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    rows = [{"_id": movie.name, "text": movie.description} for movie in MOVIES]
+    where = ["--url", os.environ["QDRANT_URL"]] if os.environ.get("QDRANT_URL") else ["--path", folder / "store"]
+    place = [*where, "--collection", folder.name]
+    stages = ["--stage", "muvera", "--stage", "bm25"]
+    done = run("index", write_rows(folder / "m.jsonl", rows), *place, "--model", OFFLINE_MODEL, *stages)
+    assert done.exit_code == 0, done.output
+    return place
+
+
+def figures(*arguments: object) -> Any:
+    done = run("evaluate", *arguments, "--json")
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+def test_json_lines_of_questions_and_expected_ids(place: list[Any], tmp_path: Path) -> None:
+    rows = [{"question": text, "expected": title} for text, title in QUESTIONS.values()]
+
+    found = figures(write_rows(tmp_path / "asked.jsonl", rows), *place)
+
+    ways = {row["name"]: row for row in found["searches"]}
+    assert set(ways) >= {"exact MaxSim", "muvera -> MaxSim", "bm25 alone", "muvera + bm25 -> MaxSim"}
+    assert ways["exact MaxSim"]["kept"]["value"] == 1
+    assert ways["exact MaxSim"]["mrr"]["value"] > 0.5
+    assert found["cheapest"]["kept"]["value"] >= found["share"] == 0.95
+
+
+@pytest.mark.parametrize("layout", ["qrels.tsv", "qrels/test.tsv"])
+def test_a_folder_in_the_layout_of_beir(place: list[Any], tmp_path: Path, layout: str) -> None:
+    rows = [{"_id": name, "text": text} for name, (text, _) in QUESTIONS.items()]
+    write_rows(tmp_path / "queries.jsonl", [*rows, {"_id": "q3", "text": "nobody judged this"}])
+    judged = [f"{name}\t{title}\t1" for name, (_, title) in QUESTIONS.items()]
+    (tmp_path / layout).parent.mkdir(exist_ok=True)
+    (tmp_path / layout).write_text("\n".join(["query-id\tcorpus-id\tscore", *judged]), encoding="utf-8")
+
+    found = figures(tmp_path, *place)
+
+    assert (found["queries"], found["judged"], found["missing"]) == (2, 2, [])
+
+
+def test_questions_alone_tell_what_is_kept(place: list[Any], tmp_path: Path) -> None:
+    asked = tmp_path / "asked.txt"
+    asked.write_text("thieves and the police\n\na rock band\n", encoding="utf-8")
+
+    done = run("evaluate", asked, *place, "--candidates", 10, "--candidates", 15)
+
+    assert "20 documents, 2 questions, all-MiniLM-L6-v2-int8" in done.stdout
+    assert "nDCG" not in done.stdout
+    handed_on = [line for line in done.stdout.splitlines() if line.startswith("bm25 -> MaxSim")]
+    assert {line.replace("*", "").split()[3] for line in handed_on} == {"10", "15"}
+    assert "keeps 95% of the exact ten best" in done.stdout
+
+
+def test_the_plot_is_written(place: list[Any], tmp_path: Path) -> None:
+    asked = tmp_path / "asked.txt"
+    asked.write_text("a rock band", encoding="utf-8")
+
+    run("evaluate", asked, *place, "--plot", tmp_path / "plot.svg")
+
+    assert "<svg" in (tmp_path / "plot.svg").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("asked.jsonl", '{"question": "a"}\n{"id": 1}', 'asked.jsonl:2: no "question"'),
+        ("asked.jsonl", '["a"]', "asked.jsonl:1: a list, not an object"),
+        ("asked.jsonl", '{"question"', "asked.jsonl:1: not JSON"),
+        ("asked.jsonl", '{"question": "a", "expected": 1.5}', '"expected" is an id'),
+        ("asked.txt", " \n", "there are no questions"),
+        ("asked.txt", b"\xff\xfe\xff", "is not UTF-8"),
+    ],
+)
+def test_a_file_that_is_none_is_one_line(
+    place: list[Any], tmp_path: Path, name: str, content: str | bytes, said: str
+) -> None:
+    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+
+    done = run("evaluate", tmp_path / name, *place)
+
+    assert done.exit_code == 1
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({}, "there is no"),
+        ({"queries.jsonl": '{"_id": "q1", "text": "a"}'}, "--qrels names the file"),
+        ({"queries.jsonl": '{"_id": "q1", "text": "a"}', "qrels.tsv": "q1\td\t1.5"}, "qrels.tsv:1: expected"),
+    ],
+)
+def test_a_folder_that_lacks_something_is_one_line(
+    place: list[Any], tmp_path: Path, files: Mapping[str, str], said: str
+) -> None:
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    if not files:
+        (tmp_path / "qrels.tsv").write_text("q1\td\t1")
+
+    done = run("evaluate", tmp_path, *place)
+
+    assert done.exit_code == 1
+    assert said in done.stderr
+
+
+def test_qrels_of_trec_have_four_columns(tmp_path: Path) -> None:
+    from colbert_qdrant.cli.reading.questions import read_qrels
+
+    (tmp_path / "qrels.txt").write_text("q1 0 d1 2\nq1 0 d2 0\nq2 Q0 d3 -1\n")
+
+    assert read_qrels(tmp_path / "qrels.txt") == {"q1": {"d1": 2}}
