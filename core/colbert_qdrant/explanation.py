@@ -5,95 +5,30 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import unicodedata
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from colbert_qdrant.errors import InvalidInput
-from colbert_qdrant.rendering import render_html, render_notebook, render_terminal
+from colbert_qdrant.matches import Highlight as Highlight
+from colbert_qdrant.matches import Matches, Span, TokenMatch
+from colbert_qdrant.page import render_html, render_notebook
+from colbert_qdrant.passages import EncodedText, best_passages
+from colbert_qdrant.rendering import render_terminal
 from colbert_qdrant.scoring import maxsim
 from colbert_qdrant.types import TokenEmbedder, TokenVectors
 
-Span: TypeAlias = tuple[int, int]
-"""Start and end in a text, in characters; ``(0, 0)`` for a token that the text does not hold."""
+PASSAGES = 3
+"""How many of a text's sentences are marked."""
 
 
 @dataclass(frozen=True, slots=True)
-class TokenMatch:
-    """A token of the query and the token of the text that answered it best.
-
-    Parameters
-    ----------
-    query_token, token
-        As the tokenizer spells them: ``wonder``, ``##s``, ``[CLS]``, ``[MASK]``.
-    query_span, span
-        Where they stand in the query and in the text, in characters; ``(0, 0)`` for markers, ``[CLS]``, ``[SEP]``
-        and the ``[MASK]`` of query expansion, which stand for a text as a whole.
-    similarity
-        Dot product of their vectors: what this pair adds to the score.
-    """
-
-    query_token: str
-    query_span: Span
-    token: str
-    span: Span
-    similarity: float
-
-
-@dataclass(frozen=True, slots=True)
-class Highlight:
-    """A word of the text, where it stands, and the sum of the similarities that it answered."""
-
-    text: str
-    span: Span
-    heat: float
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """A MaxSim score taken apart.
-
-    Parameters
-    ----------
-    query, text
-        What was compared.
-    matches
-        One a query vector, in the query's order. Empty when either side has no vectors.
-    score
-        MaxSim of the two; the sum of the similarities in `matches`.
-    model_name
-        What encoded them; empty when the embedder does not say.
-    """
-
-    query: str
-    text: str
-    matches: tuple[TokenMatch, ...]
-    score: float
-    model_name: str = ""
-
-    def highlights(self, limit: int = 5) -> tuple[Highlight, ...]:
-        """Return the words of the text that answered most of the query, the strongest first.
-
-        A word piece counts for its whole word. In scripts written without spaces, neighbouring characters that
-        answered are one highlight.
-        """
-        words = sorted(
-            (_widened_to_word(self.text, match.span), match.similarity)
-            for match in self.matches
-            if match.span[0] < match.span[1]
-        )
-        joined: list[Highlight] = []
-        for (start, end), heat in words:
-            if joined and start <= joined[-1].span[1]:
-                last = joined.pop()
-                start, end, heat = last.span[0], max(end, last.span[1]), heat + last.heat
-            joined.append(Highlight(self.text[start:end], (start, end), heat))
-        return tuple(sorted(joined, key=lambda word: (-word.heat, word.span))[:limit])
+class Explanation(Matches):
+    """A MaxSim score taken apart, for a terminal, a notebook or a browser; its fields are those of `Matches`."""
 
     def to_html(self) -> str:
         """Return one page that needs nothing else: no script, style or font is loaded from elsewhere.
 
-        Pointing at a token of the query, a word of the text or a row of the table shows the pairs it is part of.
+        Pointing at a token of the query, a word of the text or a row of the table shows the pairs it is part of. The
+        best passages are listed and can be jumped to; a long text has a map of where its answers lie.
         """
         return render_html(self)
 
@@ -118,7 +53,7 @@ class Explanation:
         return render_notebook(self)
 
 
-def explain(query: str, text: str, *, embedder: TokenEmbedder) -> Explanation:
+def explain(query: str, text: str, *, embedder: TokenEmbedder, source: str = "") -> Explanation:
     """Say which token of the text answered each token of the query, and how well.
 
     Parameters
@@ -127,6 +62,8 @@ def explain(query: str, text: str, *, embedder: TokenEmbedder) -> Explanation:
         Encoded as a query and as a document.
     embedder
         Something with ``token_vectors``, as `ColbertEmbedder` has.
+    source
+        Where the text is from, a URL or a path: the page links to it.
 
     Returns
     -------
@@ -144,11 +81,11 @@ def explain(query: str, text: str, *, embedder: TokenEmbedder) -> Explanation:
         )
     (asked,) = embedder.token_vectors([query], is_query=True)
     (answering,) = embedder.token_vectors([text])
-    return explained(query, text, asked, answering, embedder)
+    return explained(query, text, asked, answering, embedder, source)
 
 
 def explained(
-    query: str, text: str, asked: TokenVectors, answering: TokenVectors, embedder: TokenEmbedder
+    query: str, text: str, asked: TokenVectors, answering: TokenVectors, embedder: TokenEmbedder, source: str = ""
 ) -> Explanation:
     """Say the same of vectors that are there already.
 
@@ -160,6 +97,8 @@ def explained(
         Their vectors.
     embedder
         What made them.
+    source
+        Where the text is from.
     """
     (score,) = maxsim(asked.vectors, [answering.vectors])
     matches: list[TokenMatch] = []
@@ -175,8 +114,9 @@ def explained(
             )
             for row, best in enumerate(similarities.argmax(axis=0).tolist())
         ]
-    # Not every TokenEmbedder has a name, and none is needed.
-    return Explanation(query, text, tuple(matches), float(score), getattr(embedder, "model_name", ""))
+    passages = best_passages(asked.vectors, EncodedText(text, answering.vectors, answering.spans), PASSAGES)
+    name = getattr(embedder, "model_name", "")  # not every TokenEmbedder has one, and none is needed
+    return Explanation(query, text, tuple(matches), float(score), name, tuple(passages), source)
 
 
 def _span(text: str, bounds: list[int]) -> Span:
@@ -186,19 +126,3 @@ def _span(text: str, bounds: list[int]) -> Span:
         start = text.index(word, start)
         end = start + len(word)
     return start, end
-
-
-def _widened_to_word(text: str, span: Span) -> Span:
-    start, end = span
-    if any(_in_word(letter) for letter in text[start:end]):
-        while start > 0 and _in_word(text[start - 1]):
-            start -= 1
-        while end < len(text) and _in_word(text[end]):
-            end += 1
-    return start, end
-
-
-def _in_word(letter: str) -> bool:
-    # Ideographs, kana and hangul ("W", "F") are not widened over: a whole sentence may hold no space.
-    is_letter = letter.isalnum() or unicodedata.category(letter).startswith("M")
-    return is_letter and unicodedata.east_asian_width(letter) not in "WF"

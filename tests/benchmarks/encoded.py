@@ -19,6 +19,8 @@ SENTENCE_LENGTH = 256
 """Tokens that all-MiniLM-L6-v2 reads of a text, as it was published; the graph would take 512.
 https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2/blob/main/sentence_bert_config.json"""
 
+_ROWS_AT_ONCE = 4_000
+
 Vectors = npt.NDArray[np.float32]
 
 
@@ -36,6 +38,33 @@ def sentences_of(judged: Judged) -> tuple[Vectors, Vectors]:
     documents = list(judged.documents.values())
     kept = _kept("sentences", documents, lambda texts: (vector[None] for vector in embedder.embed(texts)))
     return np.concatenate(kept).astype(np.float32), np.array(list(embedder.query_embed(judged.queries.values())))
+
+
+def best_similarities(queries: Sequence[Vectors], documents: Sequence[Vectors]) -> Vectors:
+    """Return for each token of each query, one query after the other, the best similarity in each document.
+
+    ``(query_tokens of all, documents)``, float32: MaxSim is the sum over a query's rows.
+    """
+    asked = np.ascontiguousarray(np.concatenate(queries).T)
+    best = np.empty((asked.shape[1], len(documents)), np.float32)
+    at = 0
+    while at < len(documents):
+        rows, upto = 0, at
+        while upto < len(documents) and (upto == at or rows + len(documents[upto]) <= _ROWS_AT_ONCE):
+            rows += len(documents[upto])
+            upto += 1
+        similarities = np.concatenate(documents[at:upto]).astype(np.float32) @ asked
+        starts = np.cumsum([0, *map(len, documents[at : upto - 1])])
+        best[:, at:upto] = np.maximum.reduceat(similarities, starts, axis=0).T
+        at = upto
+    return best
+
+
+def maxsims(queries: Sequence[Vectors], best: Vectors) -> Vectors:
+    """Return the MaxSim of each query with each document, ``(queries, documents)``, from `best_similarities`."""
+    starts = np.cumsum([0, *map(len, queries[:-1])])
+    scores: Vectors = np.add.reduceat(best, starts, axis=0)
+    return scores
 
 
 def _kept(kind: str, texts: Sequence[str], encode: Callable[[Sequence[str]], Iterable[Vectors]]) -> list[Vectors]:

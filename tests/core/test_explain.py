@@ -333,6 +333,88 @@ def test_a_notebook_frames_the_page() -> None:
     assert frame["srcdoc"] == explanation.to_html()
 
 
+# -- the page of a long text ------------------------------------------------------------------------------------------
+
+LONG = " ".join(["The museum opens at nine.", KUBO, *["Tickets are sold at the gate all day."] * 60, "Kubo ends well."])
+
+
+def hrefs(page: Page) -> list[str]:
+    return [link["href"] for link in page.tags("a")]
+
+
+def test_the_best_passages_are_listed_and_can_be_jumped_to(embedder: TokenEmbedder) -> None:
+    explanation = explain("a magical suit of armour", LONG, embedder=embedder)
+    page = Page(explanation.to_html())
+
+    assert explanation.passages[0].text == KUBO
+    places = [span["id"] for span in page.tags("span") if span.get("class") == "passage"]
+    assert sorted(places) == ["passage-1", "passage-2", "passage-3"]
+    assert {f"#{place}" for place in places} == set(hrefs(page))
+    assert KUBO in page.words["passage"]
+    assert page.words["text"] == LONG
+
+
+def test_a_map_shows_where_in_a_long_text_the_answers_lie() -> None:
+    explanation = explain("kubo armour", LONG, embedder=WordPieces())
+    page = Page(explanation.to_html())
+
+    assert page.words.get("map", "") == ""
+    ticks = [float(re.search(r"--at:([\d.]+)", tick["style"])[1]) for tick in page.tags("i") if "--at" in str(tick)]  # type: ignore[index]
+    answered = {match.span[0] for match in explanation.matches if match.span != (0, 0)}
+    assert ticks == pytest.approx(sorted(at / len(LONG) for at in answered), abs=1e-3)
+    assert "map" not in {
+        div.get("class") for div in Page(explain("kubo", KUBO, embedder=WordPieces()).to_html()).tags("div")
+    }
+
+
+def test_a_text_of_one_sentence_has_no_passage_to_jump_to() -> None:
+    assert hrefs(Page(explain("kubo", KUBO, embedder=WordPieces()).to_html())) == []
+
+
+def test_code_is_set_in_a_fixed_font_and_prose_is_not() -> None:
+    text = (
+        "Open the file and read it.\n\n```python\nwith open(name) as file:\n    text = file.read()\n```\n\nThat is all."
+    )
+    page = Page(explain("open the file", text, embedder=WordPieces()).to_html())
+
+    assert "text = file.read()" in page.words["code"]
+    assert "That is all" not in page.words["code"]
+    assert page.words["text"] == text
+
+
+@pytest.mark.parametrize(
+    ("query", "direction"),
+    [("מה השעה", "rtl"), ("ما هو الوقت؟", "rtl"), ("what time", "ltr"), ("1999?", "ltr"), ("", "ltr")],
+)
+def test_a_question_keeps_its_direction(query: str, direction: str) -> None:
+    """Its first chip is ``[CLS]``, which is Latin."""
+    page = Page(explain(query, KUBO, embedder=WordPieces()).to_html())
+
+    assert [div["dir"] for div in page.tags("div") if div.get("class") == "tokens"] == [direction]
+
+
+@pytest.mark.parametrize(
+    ("source", "link"),
+    [
+        ("https://example.org/a?b=1&c=2", "https://example.org/a?b=1&c=2"),
+        ("/docs/guide.md:12", "file:///docs/guide.md"),
+        ("/docs/a b.pdf#page=3", "file:///docs/a%20b.pdf#page=3"),
+        ("C:\\docs\\a.txt", "file:///C:/docs/a.txt"),
+        ("docs/guide.md", None),
+        ("javascript:alert(1)", None),
+        ("data:text/html,<script>alert(1)</script>", None),
+        ('https://"onclick="alert(1)', 'https://"onclick="alert(1)'),
+        ("http://[", None),
+    ],
+)
+def test_the_page_links_to_the_source_if_a_browser_may_open_it(source: str, link: str | None) -> None:
+    page = Page(explain("kubo", KUBO, embedder=WordPieces(), source=source).to_html())
+
+    assert hrefs(page) == ([] if link is None else [link])
+    assert all(set(each) == {"class", "href", "target", "rel"} for each in page.tags("a"))
+    assert source in page.words["p"]
+
+
 # -- the terminal -----------------------------------------------------------------------------------------------------
 
 

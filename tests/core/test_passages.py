@@ -144,6 +144,23 @@ def test_explaining_a_record_takes_its_stored_vectors(museum: MultivectorCollect
         museum.explain(QUESTION, "gone")
 
 
+def test_an_explained_record_knows_its_source_and_its_passages(
+    make_collection: Callable[..., MultivectorCollection], offline: ColbertEmbedder
+) -> None:
+    collection = make_collection(offline)
+    sources = [{"source": "https://example.org/moon"}, {"path": "/docs/moon.md", "first_line": 7}, {"year": 1969}]
+    collection.add([MOON] * 3, sources, ids=["web", "file", "none"])
+
+    explanations = {name: collection.explain(QUESTION, name) for name in ("web", "file", "none")}
+
+    assert {name: each.source for name, each in explanations.items()} == {
+        "web": "https://example.org/moon",
+        "file": "/docs/moon.md:7",
+        "none": "",
+    }
+    assert explanations["web"].passages[0].text == ANSWER
+
+
 def test_a_budget_over_documents_keeps_the_sentences_that_answer(offline: ColbertEmbedder) -> None:
     texts = [MOON, "Toys are left at a day-care center. They are unhappy there."]
     encoded = [

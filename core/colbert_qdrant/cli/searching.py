@@ -132,11 +132,12 @@ def explain_record(collection: MultivectorCollection, question: str, record: Rec
     """Take a record's score apart, by its stored vectors, or, where those are not one a token, by encoding it."""
     from colbert_qdrant import ColbertEmbedder
     from colbert_qdrant import explain as explained
+    from colbert_qdrant.collection.citing import source_of
 
     with suppress(InvalidInput):
         return collection.explain(question, record.id)
     assert isinstance(collection.embedder, ColbertEmbedder)  # a `Target` opens collections with no other
-    return explained(question, record.text, embedder=collection.embedder)
+    return explained(question, record.text, embedder=collection.embedder, source=source_of(record))
 
 
 def named(collection: MultivectorCollection, shown: str) -> Record | None:

@@ -40,10 +40,21 @@ def explanation(layout: Layout, query: str, record_id: RecordId) -> Operation[Ex
 
     def explain(embedder: Any) -> Explanation:
         (asked,) = embedder.token_vectors([query], is_query=True)
-        return explained(query, points.encoded_text(record), asked, _located(record, embedder), embedder)
+        located = _located(record, embedder)
+        return explained(query, points.encoded_text(record), asked, located, embedder, source_of(record))
 
     answer: Explanation = yield Compute(explain)
     return answer
+
+
+def source_of(record: Record) -> str:
+    """Return where a record's text is from, by the names that loaders give it; empty where none says so."""
+    named = (record.metadata.get(key) for key in ("url", "source", "link", "file_path", "path"))
+    source = next((name for name in named if isinstance(name, str) and name.strip()), "")
+    line, page = record.metadata.get("first_line"), record.metadata.get("page")
+    if source and isinstance(page, int) and source.lower().endswith(".pdf"):
+        return f"{source}#page={page}"
+    return f"{source}:{line}" if source and isinstance(line, int) else source
 
 
 def encoded(layout: Layout, ids: Sequence[RecordId]) -> Operation[dict[str, EncodedText]]:
