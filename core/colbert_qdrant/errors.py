@@ -72,6 +72,10 @@ class EngineError(ColbertQdrantError, RuntimeError):
     """Qdrant refused a request."""
 
 
+class AccessDenied(EngineError):
+    """The server does not let this ``api_key`` do that: it has none, a wrong one, or one that only reads."""
+
+
 class MissingIndex(EngineError):
     """The server's strict mode wants a payload index that the collection lacks; `create_index` makes it.
 

@@ -18,6 +18,7 @@ from qdrant_client.common.client_exceptions import QdrantException
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
 from colbert_qdrant.errors import (
+    AccessDenied,
     ColbertQdrantError,
     CollectionNotFound,
     EngineError,
@@ -136,6 +137,8 @@ def _refusal(error: UnexpectedResponse, what: str, name: object, server: Server)
     if error.status_code == 404 and not _reason(error.content):
         at = server.shown(server.address) or "this address"
         return EngineError(f"{what}: {at} answered {status}, and not as Qdrant does ({answer}): is a prefix missing?")
+    if error.status_code in (401, 403):
+        return _denied(f"{what}: Qdrant answered {status}: {answer}", is_known=error.status_code == 403)
     if error.status_code in _PASSING or (error.status_code or 0) >= 500:
         return EngineUnavailable(f"{what}: Qdrant answered {status}: {answer}", retry_after=_retry_after(error))
     return _refused(f"{what}: Qdrant answered {status}: {answer}")
@@ -166,9 +169,18 @@ def _from_grpc(error: Any, what: str, name: object, server: Server) -> ColbertQd
         at = f" at {server.shown(server.address)}" if server.address else ""
         message = f"{what}: Qdrant did not answer{at} ({details}). Is the server running?"
         return EngineUnavailable(message, timed_out=code == "DEADLINE_EXCEEDED")
+    if code in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
+        return _denied(f"{what}: Qdrant answered {code}: {details}", is_known=code == "PERMISSION_DENIED")
     if code == "NOT_FOUND" and _NO_COLLECTION.search(details):
         return CollectionNotFound(f"collection {name!r} does not exist: {details}")
     return _refused(f"{what}: Qdrant answered {code}: {details}")
+
+
+def _denied(message: str, *, is_known: bool) -> AccessDenied:
+    """Say whether the key is none that the server knows, or one that may less than was asked."""
+    if is_known:
+        return AccessDenied(f"{message}. This api_key may not do that; one that may is needed")
+    return AccessDenied(f"{message}. The api_key is missing, or it is not this server's")
 
 
 def _refused(message: str) -> EngineError:
