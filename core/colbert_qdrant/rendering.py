@@ -118,7 +118,7 @@ def bar_length(explanation: Matches, match: TokenMatch) -> float:
     return max(0.0, match.similarity) / longest
 
 
-def most_heat(pieces: list[Piece]) -> float:
+def most_heat(pieces: Sequence[Piece]) -> float:
     """Return the heat of the hottest piece, which has the strongest colour."""
     return max((piece.heat for piece in pieces), default=0.0) or 1.0
 

@@ -41,12 +41,13 @@ def evaluate(
     Where it is known what answers there are nDCG@10, recall and MRR@10. Always there is the share of the ten best of
     exact MaxSim that each way keeps; the quickest that keeps --keep of them is marked.
     """
-    from colbert_qdrant import evaluate as measured
+    from colbert_qdrant.evaluation import evaluate as measured
+    from colbert_qdrant.evaluation.measuring import CANDIDATES
 
     asked, expected = read_questions(questions, qrels)
     with target.to_search() as collection:
-        chosen = {"candidates": candidates} if candidates else {}
-        evaluation = measured(collection, asked, expected, limit=limit, share=keep, **chosen)
+        tried = candidates or CANDIDATES
+        evaluation = measured(collection, asked, expected, limit=limit, share=keep, candidates=tried)
     if to_json:
         terminal.say_json(evaluation.as_dict())
     else:
