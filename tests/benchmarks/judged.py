@@ -6,12 +6,15 @@ https://github.com/beir-cellar/beir/wiki/Load-your-custom-dataset
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from colbert_qdrant.sentences import sentences
 
 DATA = Path(__file__).absolute().parents[3] / "shared/data"
 
@@ -56,6 +59,42 @@ def load_each(data: Path, names: Iterable[str]) -> Iterator[Judged]:
     if not there:
         sys.exit("Nothing to measure")
     yield from (load(data / name) for name in there)
+
+
+def load_corpora(folder: Path) -> Judged:
+    """Read the general evaluation of chunking_evaluation as a test set: chunks, graded 1 where an excerpt reaches in.
+
+    https://github.com/brandonstarxel/chunking_evaluation
+    """
+    documents: dict[str, str] = {}
+    places: dict[str, list[tuple[int, int]]] = {}
+    for file in sorted((folder / "corpora").glob("*.md")):
+        text = file.read_text(encoding="utf-8")
+        places[file.stem] = chunks_of_sentences(text)
+        documents |= {f"{file.stem}-{number}": text[slice(*span)] for number, span in enumerate(places[file.stem])}
+    queries: dict[str, str] = {}
+    grades: dict[str, dict[str, int]] = {}
+    with (folder / "questions_df.csv").open(encoding="utf-8") as file_of_questions:
+        for number, row in enumerate(csv.DictReader(file_of_questions)):
+            excerpts = [(each["start_index"], each["end_index"]) for each in json.loads(row["references"])]
+            queries[str(number)] = row["question"]
+            grades[str(number)] = {
+                f"{row['corpus_id']}-{chunk}": 1
+                for chunk, (start, end) in enumerate(places[row["corpus_id"]])
+                if any(start < last and first < end for first, last in excerpts)
+            }
+    return Judged(folder.name, documents, queries, grades)
+
+
+def chunks_of_sentences(text: str, length: int = 800) -> list[tuple[int, int]]:
+    """Return stretches of whole sentences, each of so many characters or a sentence more."""
+    chunks: list[tuple[int, int]] = []
+    for start, end in sentences(text):
+        if chunks and chunks[-1][1] - chunks[-1][0] < length:
+            chunks[-1] = (chunks[-1][0], end)
+        else:
+            chunks.append((start, end))
+    return chunks
 
 
 def ndcg(order: Sequence[str], grades: Mapping[str, int], k: int = 10) -> float:

@@ -23,6 +23,9 @@ RESULTS, PLOTS = HERE / "results", HERE / "plots"
 OURS, PEER = "#d6336c", "#868e96"
 OTHERS = ("#1971c2", "#2f9e44", "#f08c00", "#7048e8", "#0c8599", "#c92a2a", "#495057", "#94d82d")
 
+KEPT = ("#74c0fc", "#1971c2", "#8ce99a", "#2f9e44", OURS)
+MODEL = "all-MiniLM-L6-v2"
+
 Row = Mapping[str, Any]
 
 
@@ -35,6 +38,9 @@ def main() -> None:
     save(encoding(read("encode_vs_fastembed")), "encoding")
     save(size(stages), "size")
     save(latency(stages), "latency")
+    save(beir(read("beir")), "beir")
+    save(extraction(read("extraction")), "extraction")
+    save(thresholds(read("thresholds")), "thresholds")
 
 
 def read(name: str) -> Any:
@@ -100,6 +106,57 @@ def latency_of_set(axes: Axes, rows: Iterable[Row]) -> None:
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("ms a search, the query encoded; 50, 100, 200 candidates")
     axes.legend(fontsize=7, frameon=False, loc="lower right")
+
+
+def beir(rows: Iterable[Row]) -> Figure:
+    """Quality with its interval, and what others published of the same."""
+    rows = list(rows)
+    figure, axes = plt.subplots(figsize=(6, 0.42 * len(rows) + 0.8))
+    for place, row in enumerate(rows):
+        value, low, high = row["ndcg"]
+        color = OURS if "MaxSim" in row["search"] else PEER
+        axes.barh(place, value, color=color, height=0.7)
+        axes.plot([low, high], [place, place], color="black", linewidth=1)
+        if row["published"]:
+            axes.plot(row["published"], place, "D", color="black", markerfacecolor="white", markersize=6)
+    axes.set_yticks(range(len(rows)), [f"{row['search']}" for row in rows], fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel(f"nDCG@10 on {rows[0]['test_set']} ({MODEL}); line: 95%; diamond: as published")
+    return figure
+
+
+def extraction(rows: Iterable[Row]) -> Figure:
+    """Recall by the characters that are kept, a panel a corpus."""
+    rows = list(rows)
+    corpora = list(dict.fromkeys(row["corpus"] for row in rows))
+    figure, all_axes = plt.subplots(1, len(corpora), figsize=(3 * len(corpora), 3), sharey=True)
+    for axes, corpus in zip(all_axes, corpora, strict=True):
+        for row, color in zip((row for row in rows if row["corpus"] == corpus), KEPT, strict=True):
+            style = "--" if "dense" in row["kept"] else "-"
+            axes.plot(row["budgets"], row["recall"], style, marker="o", markersize=3, color=color, label=row["kept"])
+        axes.set_title(corpus, fontsize=10)
+        axes.set_xlabel("characters kept")
+    all_axes[0].set_ylabel("recall of what answers")
+    all_axes[-1].legend(fontsize=7, frameon=False, loc="lower right")
+    figure.tight_layout()
+    return figure
+
+
+def thresholds(figures: Mapping[str, Mapping[str, Row]]) -> Figure:
+    """F1 with the cut-off of the first set, a group a set."""
+    sets = list(figures)
+    measures = list(figures[sets[0]])
+    figure, axes = plt.subplots(figsize=(2.4 * len(sets), 3.4))
+    width = 0.85 / len(measures)
+    for number, measure in enumerate(measures):
+        color = (PEER, "black", "#ced4da")[number] if number < 3 else (OURS, *OTHERS)[number - 3]
+        places = [group + number * width for group in range(len(sets))]
+        axes.bar(places, [figures[name][measure]["f1"] for name in sets], width, color=color, label=measure)
+    axes.axhline(2 / 3, color="gray", linestyle=":", linewidth=1)
+    axes.set_xticks([group + 0.4 for group in range(len(sets))], sets)
+    axes.set_ylabel("F1 of 'there is an answer' (dotted: always yes)")
+    axes.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
 
 
 def panels(rows: Iterable[Row], draw: Any) -> Figure:

@@ -28,6 +28,7 @@ FIGURES = HERE / "results"
 BENCHMARKS = {
     "encode_vs_fastembed": "Encoding, beside FastEmbed on the same ONNX file",
     "memory": "Memory while encoding and adding",
+    "beir": "Published figures, beside ours",
     "pooling": "Fewer vectors: what token pooling and half precision cost",
     "first_stages": "First stages: quality, latency and size",
     "muvera_signs": "What MUVERA's candidates lose by signs",
@@ -35,6 +36,7 @@ BENCHMARKS = {
     "search_overhead": "What a collection adds to the engine's own search",
     "filters": "Filters by a list of numbers",
     "extraction": "Context of so many characters: chunks, and the sentences that answer",
+    "thresholds": "One cut-off for all collections: is there an answer here?",
     "ingest": "Adding documents: time outside of the model",
     "serving": "Many queries at once: the event loop's lag",
     "faults": "Adding through a server that fails one request in five",
@@ -49,6 +51,9 @@ PICTURES = {
     "encoding": "CPU seconds of encoding, beside FastEmbed",
     "latency": "nDCG@10 against the time of a search, by first stage",
     "size": "nDCG@10 against bytes a document",
+    "beir": "nDCG@10 of one model's single vector, its token vectors, and BM25, beside published figures",
+    "extraction": "Recall of the text that answers, by the characters that are kept",
+    "thresholds": "F1 of one cut-off, fitted on one set and applied to others",
 }
 PACKAGES = ("colbert-qdrant", "onnxruntime", "tokenizers", "numpy", "qdrant-client", "qdrant-edge-py")
 
