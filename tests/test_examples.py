@@ -23,6 +23,11 @@ def run(name: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[st
         ("both_frameworks.py", "20 movies in one collection"),
         ("multi_stage.py", "stages: muvera, bm25"),
         ("explain_page.py", "magical"),
+        ("score_cutoff.py", "nothing to show"),
+        ("cite_passages.py", "In 1969 a lunar lander set two men down on the Moon"),
+        ("langchain_extract.py", "some lines may be longer than this"),
+        ("llama_index_extract.py", "some lines may be longer than this"),
+        ("evaluate_searches.py", "the quickest that keeps 95% of the exact ten best"),
     ],
 )
 def test_an_example_runs_and_prints(name: str, printed: str, tmp_path: Path) -> None:

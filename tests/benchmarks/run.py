@@ -35,6 +35,7 @@ BENCHMARKS = {
     "embedded_engine": "The embedded engine, beside qdrant-client's local mode",
     "search_overhead": "What a collection adds to the engine's own search",
     "filters": "Filters by a list of numbers",
+    "evaluate": "What `evaluate` says of a collection with three first stages",
     "extraction": "Context of so many characters: chunks, and the sentences that answer",
     "thresholds": "One cut-off for all collections: is there an answer here?",
     "ingest": "Adding documents: time outside of the model",
@@ -52,6 +53,7 @@ PICTURES = {
     "latency": "nDCG@10 against the time of a search, by first stage",
     "size": "nDCG@10 against bytes a document",
     "beir": "nDCG@10 of one model's single vector, its token vectors, and BM25, beside published figures",
+    "evaluate": "What each way to search keeps of exact MaxSim, and its nDCG@10, against its time",
     "extraction": "Recall of the text that answers, by the characters that are kept",
     "thresholds": "F1 of one cut-off, fitted on one set and applied to others",
 }
