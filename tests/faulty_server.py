@@ -84,6 +84,7 @@ class FaultyServer:
         self.api_key = api_key
         self.faults: Iterator[Fault | None] = iter(())
         self.retry_after: str | None = "1"
+        self.version = "1.19.0"
         self.stall = 1.5
         self.requests: list[Request] = []
         self._turn = threading.Lock()
@@ -231,6 +232,9 @@ class _Handler(BaseHTTPRequestHandler):
     def handle_one(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         headers = {name.lower(): value for name, value in self.headers.items()}
+        if self.path == "/":  # asked once a connection, beside the requests that count
+            self.reply(200, json.dumps({"title": "qdrant - vector search engine", "version": self.behind.version}))
+            return
         request = self.behind.admit(self.command, self.path.partition("?")[0], headers, len(body))
         fault = request.fault
         if fault == "reset":

@@ -12,14 +12,15 @@ import random
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from qdrant_client import QdrantClient
 
 URL = os.environ.get("QDRANT_URL", "")
 
@@ -34,6 +35,19 @@ def server_place() -> dict[str, Any]:
     if port := os.environ.get("QDRANT_GRPC_PORT"):
         place["client_options"] = {"grpc_port": int(port)}
     return place
+
+
+def drop(names: Iterable[str]) -> None:
+    """Remove collections from the server, by a connection of its own, as a test's own may be closed."""
+    with closing(QdrantClient(URL, api_key=os.environ.get("QDRANT_API_KEY"))) as client:
+        for name in names:
+            client.delete_collection(name)
+
+
+def before(*version: int) -> bool:
+    """Tell whether the server is older than that."""
+    with closing(QdrantClient(URL, api_key=os.environ.get("QDRANT_API_KEY"))) as client:
+        return tuple(map(int, client.info().version.split("-")[0].split("."))) < version
 
 
 _without = pytest.mark.skipif(not URL, reason="needs a Qdrant server; set QDRANT_URL")

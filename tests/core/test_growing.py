@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from qdrant_client import models
 
+import servers
 from colbert_qdrant import AsyncMultivectorCollection, Bm25, Dense, MultivectorCollection, Muvera
 from colbert_qdrant.collection.stages import Stage, as_stages
 from colbert_qdrant.errors import CollectionMismatch, InvalidInput
@@ -34,18 +36,21 @@ STAGES: dict[str, Callable[[], Stage | Muvera]] = {
 def open_again(request: pytest.FixtureRequest, place: dict[str, Any], words: WordEmbedder) -> Iterator[Make]:
     """Open the same collection as often as one likes, on every engine, and over REST before a test server."""
     opened = []
+    name = f"grown-{uuid.uuid4().hex[:12]}"
     with serving() as (_, url):
         if request.param == "wire" and "client" not in place:
             pytest.skip("one test server will do")
 
         def make(**options: Any) -> MultivectorCollection:
             where = {"url": url} if request.param == "wire" else place
-            opened.append(MultivectorCollection("grown", words, **where, **options))
+            opened.append(MultivectorCollection(name, words, **where, **options))
             return opened[-1]
 
         yield make
         for collection in opened:
             collection.close()
+    if "url" in place:
+        servers.drop([name])
 
 
 def without(collection: MultivectorCollection, stage: Stage | Muvera) -> list[str]:

@@ -82,7 +82,7 @@ NO_PLACES: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize("make", CLASSES, ids=["sync", "async", "langchain", "llama_index"])
-@pytest.mark.parametrize(("given", "reason"), NO_PLACES, ids=[str(given) for given, _ in NO_PLACES])
+@pytest.mark.parametrize(("given", "reason"), NO_PLACES, ids=[reason for _, reason in NO_PLACES])
 def test_what_is_no_place_is_refused_by_every_class(
     make: Callable[..., Any],
     given: dict[str, Any],

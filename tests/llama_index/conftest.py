@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from llama_index.core.schema import Document
 
+import servers
 from colbert_qdrant import ColbertEmbedder
 from llama_index_colbert_qdrant import ColbertQdrantVectorStore
 
@@ -55,9 +56,9 @@ def make_store(place: dict[str, Any], embedder: RememberingEmbedder) -> Iterator
 
     yield make
     for store in opened:
-        if "url" in place:
-            store.client.delete_collection(store.collection_name)
         store.close()
+    if "url" in place:
+        servers.drop({store.collection_name for store in opened})
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from llama_index.core.vector_stores.types import (
 )
 from qdrant_client import models
 
+import servers
 from colbert_qdrant.errors import ColbertQdrantError
 from llama_index_colbert_qdrant import ColbertQdrantVectorStore
 
@@ -119,6 +120,13 @@ FILTERS: dict[str, tuple[MetadataFilters, set[str]]] = {
     "unknown key": (filters(("unknown", Op.EQ, "x")), set()),
     "no filters": (filters(), ALL),
 }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _words_are_words(request: pytest.FixtureRequest) -> None:
+    """A server before 1.19.1 minds case where there is no full-text index, and a warning says so."""
+    if "server-text match without case" in request.node.name and servers.before(1, 19, 1):
+        pytest.skip("this server is before 1.19.1: MatchText minds case without a full-text index")
 
 
 @pytest.mark.parametrize(("given", "wanted"), FILTERS.values(), ids=FILTERS)

@@ -136,7 +136,7 @@ def substring(path: str, text: str) -> models.FieldCondition:
 
 
 def prefix(path: str, text: str) -> models.FieldCondition:
-    """Ask for strings that begin with this one, with its case. Qdrant 1.20 and later."""
+    """Ask for strings that begin with this one, with its case. Qdrant 1.19 and later."""
     return models.FieldCondition(key=path, match=models.MatchPrefix(prefix=text))
 
 

@@ -16,6 +16,14 @@ from colbert_qdrant._fork import first_after_fork, renewed_after_fork
 from colbert_qdrant._whole import carried_out_whole
 from colbert_qdrant.collection.engines.answers import Server, translated
 from colbert_qdrant.collection.engines.bm25 import with_bm25_vectors
+from colbert_qdrant.collection.engines.versions import (
+    NEWEST,
+    Version,
+    check_call,
+    is_particular,
+    parsed,
+    warn_of_age,
+)
 from colbert_qdrant.collection.points import Wire
 from colbert_qdrant.collection.schema import UNNAMED_VECTOR
 from colbert_qdrant.errors import UnsupportedByEngine
@@ -25,6 +33,9 @@ from colbert_qdrant.errors import UnsupportedByEngine
 _REST = Wire(bytes_per_float=21, request_bytes=24 * 2**20)
 _GRPC = Wire(bytes_per_float=4, request_bytes=24 * 2**20)
 _IN_PROCESS = Wire(bytes_per_float=8, request_bytes=64 * 2**20)
+
+_LOCAL = _UNKNOWN = NEWEST
+"""Versions that nothing is kept from: the client's own mode, and a server that does not say."""
 
 LOCAL_MODE_DOCUMENTS = 5_000
 """More than that take local mode about a quarter of a second a search (tests/benchmarks/embedded_engine.py)."""
@@ -76,6 +87,7 @@ class ClientEngine:
         self.is_local = is_local(client)
         self.wire = _wire(client)
         self._server = Server.of(client.init_options)
+        self._version = _LOCAL if self.is_local else None
         self._turn: AbstractContextManager[Any] = _lock_of(client) if self.is_local else nullcontext()
         self._watches_growth = self.is_local
         # Not with a folder: SQLite takes calls from the thread alone that opened it.
@@ -93,6 +105,10 @@ class ClientEngine:
         """Carry out one call; the client's exceptions come out as ours."""
         if method in _not_done(self.is_local):
             return False
+        if self._version is None and is_particular(method, arguments):
+            self._version = self._ask_version()
+        if self._version is not None:
+            check_call(self._version, method, arguments)
         ready = as_local(arguments) if self.is_local else as_lists(arguments)
         operation: Callable[..., Any] = getattr(self.client, method)
         try:
@@ -103,12 +119,23 @@ class ClientEngine:
         else:
             if grown > LOCAL_MODE_DOCUMENTS:
                 self._warn_of_growth(arguments["collection_name"], grown)
+            if self._version is None:
+                self._version = self._ask_version()
             return answer
         raise failure from cause  # not within the handler: the error is its context there, key and all
 
     def close(self) -> None:
         """Close the client."""
         self.client.close()
+
+    def _ask_version(self) -> Version:
+        """Ask once what a server is; one that does not say is taken for what this is written for."""
+        try:
+            version = parsed(self.client.info().version) or _UNKNOWN
+        except Exception:
+            return _UNKNOWN
+        warn_of_age(version)
+        return version
 
     def _in_turn(self, method: str, operation: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
         def work() -> Any:
@@ -144,22 +171,40 @@ class AsyncClientEngine:
         self.is_local = is_local(client)
         self.wire = _wire(client)
         self._server = Server.of(client.init_options)
+        self._version = _LOCAL if self.is_local else None
 
     async def call(self, method: str, arguments: Mapping[str, Any]) -> Any:
         """Carry out one call; the client's exceptions come out as ours."""
         if method in _not_done(self.is_local):
             return False
+        if self._version is None and is_particular(method, arguments):
+            self._version = await self._ask_version()
+        if self._version is not None:
+            check_call(self._version, method, arguments)
         ready = as_local(arguments) if self.is_local else as_lists(arguments)
         operation: Callable[..., Any] = getattr(self.client, method)
         try:
-            return await operation(**ready)
+            answer = await operation(**ready)
         except Exception as error:
             failure, cause = translated(error, method, arguments, self._server)
+        else:
+            if self._version is None:
+                self._version = await self._ask_version()
+            return answer
         raise failure from cause  # not within the handler: the error is its context there, key and all
 
     async def close(self) -> None:
         """Close the client."""
         await self.client.close()
+
+    async def _ask_version(self) -> Version:
+        """As in `ClientEngine`."""
+        try:
+            version = parsed((await self.client.info()).version) or _UNKNOWN
+        except Exception:
+            return _UNKNOWN
+        warn_of_age(version)
+        return version
 
 
 def _not_done(is_local: bool) -> Sequence[str]:
