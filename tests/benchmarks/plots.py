@@ -137,7 +137,7 @@ def extraction(rows: Iterable[Row]) -> Figure:
         axes.set_title(corpus, fontsize=10)
         axes.set_xlabel("characters kept")
     all_axes[0].set_ylabel("recall of what answers")
-    all_axes[-1].legend(fontsize=7, frameon=False, loc="lower right")
+    all_axes[-1].legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     figure.tight_layout()
     return figure
 

@@ -166,6 +166,18 @@ def test_judged_records_that_are_not_there_are_named(filled: MultivectorCollecti
     assert "fox-moon: nothing can find them" in str(evaluation)
 
 
+def test_a_tenant_is_measured_by_its_own_documents(make_collection: Make) -> None:
+    everybody = make_collection(name="shared-evaluation", stages=[MUVERA])
+    everybody.add(TEXTS.values(), ids=TEXTS)
+    own = make_collection(name="shared-evaluation", stages=[MUVERA], tenant="a")
+    own.add(["fox barn", "lynx lake"], ids=["one", "two"])
+
+    evaluation = evaluate(own, ["fox barn"], {"fox barn": "one"})
+
+    assert evaluation.documents == 2
+    assert all(each.mrr is not None and each.mrr.value == 1 for each in evaluation.searches)
+
+
 async def test_the_asynchronous_face_says_the_same(filled: MultivectorCollection) -> None:
     evaluation = await aevaluate(filled.as_async(), QUESTIONS, ANSWERS, candidates=(15,))
 

@@ -151,6 +151,7 @@ class Evaluation:
         figure = Figure(figsize=(5.2 * len(panels), 3.6), layout="constrained")
         for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
             self._draw(axes, panel)
+        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right upper", fontsize=7, frameon=False)
         return figure
 
     def _draw(self, axes: Axes, panel: str) -> None:
@@ -166,7 +167,6 @@ class Evaluation:
         if panel == "kept":
             axes.axhline(self.share, color="gray", linestyle=":", linewidth=1)
             axes.set_ylabel("share of the exact ten best")
-            axes.legend(fontsize=7, frameon=False)
         else:
             axes.set_ylabel("nDCG@10")
         axes.spines[["top", "right"]].set_visible(False)
