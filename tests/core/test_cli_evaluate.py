@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from movies import MOVIES
 
+from colbert_qdrant import MultivectorCollection
 from colbert_qdrant.embedding.registry import OFFLINE_MODEL
 
 pytest.importorskip("qdrant_edge")
@@ -35,7 +36,7 @@ def write_rows(file: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Any]]:
     """The options that name a collection of movies with two first stages; tests only read it."""
     folder = tmp_path_factory.mktemp("evaluate")
     rows = [{"_id": movie.name, "text": movie.description} for movie in MOVIES]
@@ -44,7 +45,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     stages = ["--stage", "muvera", "--stage", "bm25"]
     done = run("index", write_rows(folder / "m.jsonl", rows), *place, "--model", OFFLINE_MODEL, *stages)
     assert done.exit_code == 0, done.output
-    return place
+    yield place
+    if url := os.environ.get("QDRANT_URL"):
+        MultivectorCollection.discard(folder.name, url=url)
 
 
 def figures(*arguments: object) -> Any:
