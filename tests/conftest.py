@@ -9,12 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 import servers
 import tiny_models
 from colbert_qdrant import ColbertEmbedder, MultivectorCollection
 from colbert_qdrant.errors import UnsupportedByEngine
 from servers import SERVER, server_place
+
+# Machines are shared: how long an example takes says nothing.
+settings.register_profile("shared machines", deadline=None)
+settings.load_profile("shared machines")
 
 OFFLINE = "all-MiniLM-L6-v2-int8"
 

@@ -31,8 +31,9 @@ NOT_RUN = {
     "python tests/data/": "makes environments, and writes into the checkout",
     "docker ": "needs Docker",
     "QDRANT_URL=": "needs a server",
+    "QDRANT_BINARY=": "needs Qdrant's executable",
 }
-PROGRAMS = r"(?:[A-Z_]+=\S+ )?(?:sh|python|pip|pytest|ruff|mypy|docker|colbert-qdrant) "
+PROGRAMS = r"(?:[A-Z_]+=\S+ )*(?:sh|python|pip|pytest|ruff|mypy|docker|colbert-qdrant) "
 
 
 def blocks(page: str, language: str) -> list[str]:

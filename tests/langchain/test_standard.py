@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ class TestVectorStoreEmbedded(VectorStoreIntegrationTests):
 class TestVectorStoreOnAServer(VectorStoreIntegrationTests):
     @pytest.fixture
     def vectorstore(self, offline: ColbertEmbedder) -> Iterator[VectorStore]:
-        store = ColbertQdrantVectorStore("standard", offline, **server_place(), force_recreate=True)
+        store = ColbertQdrantVectorStore(f"standard-{uuid.uuid4().hex}", offline, **server_place())
         yield store
         store.delete_collection()
         store.close()
@@ -78,7 +79,7 @@ class TestRetrieverOnAServer(TestRetrieverInMemory):
     @pytest.fixture(autouse=True)
     def _open(self, offline: ColbertEmbedder) -> Iterator[None]:
         self.vectorstore = ColbertQdrantVectorStore.from_texts(
-            TEXTS, offline, **server_place(), collection_name="standard", force_recreate=True
+            TEXTS, offline, **server_place(), collection_name=f"standard-{uuid.uuid4().hex}"
         )
         yield
         self.vectorstore.delete_collection()
