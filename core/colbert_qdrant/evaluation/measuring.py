@@ -140,9 +140,7 @@ def exactly(layout: Layout, limit: int) -> SearchOptions:
     return SearchOptions(limit=limit, exhaustive=True, search_params=params)
 
 
-def bytes_of(
-    way: Way, layout: Layout, info: models.CollectionInfo, sample: Sequence[Record], numbers: float | None = None
-) -> int:
+def bytes_of(way: Way, layout: Layout, info: models.CollectionInfo, sample: Sequence[Record]) -> int:
     """Return the bytes of a document's vectors that a way reads, in memory or not."""
     params = schema.dense_vectors(info)
     texts = [record.text for record in sample]
@@ -151,9 +149,13 @@ def bytes_of(
         found = params.get(stage.name)
         size += stage_bytes(stage, texts).disk if found is None else stored_bytes(found.size, found).disk
     if way.reads_tokens:
-        per_document = fmean(len(record.vectors) for record in sample if record.vectors is not None) * layout.dim
-        size += stored_bytes(per_document if numbers is None else numbers, params[layout.vector_name]).disk
+        size += stored_bytes(numbers_of(sample, layout), params[layout.vector_name]).disk
     return round(size)
+
+
+def numbers_of(sample: Sequence[Record], layout: Layout) -> float:
+    """Return how many numbers the token vectors of a document have, on average."""
+    return layout.dim * fmean([0 if record.vectors is None else len(record.vectors) for record in sample])
 
 
 def _options(limit: int, *, rescore: bool) -> SearchOptions:
@@ -237,7 +239,7 @@ def _other_storage(
     rows = []
     for change, run in runs.items():
         share = fmean(vectors[change]) / fmean(vectors[_WHOLE])
-        stored = fmean(len(record.vectors) for record in sample if record.vectors is not None) * layout.dim * share
+        stored = share * numbers_of(sample, layout)
         as_stored = params.model_copy(update={"datatype": models.Datatype.FLOAT16}) if change == _HALF else params
         size = round(stored_bytes(stored, as_stored).disk)
         rows.append(_setting(change, run, runs[_WHOLE], few, limit, None, None, size))
