@@ -1,7 +1,8 @@
 """A Qdrant cluster: the same class with a url; shards and replicas are Qdrant's own.
 
 What one learns: how many shards and copies a collection has is said once, in its storage; adding and searching do not
-change. Three nodes are started by `docker compose -f examples/cluster/compose.yaml up -d`.
+change. With ``write_consistency_factor=2`` both copies acknowledge a write, which so waits while one's node is
+dead; with 1 it goes on. Three nodes are started by `docker compose -f examples/cluster/compose.yaml up -d`.
 
     python examples/cluster.py [--url http://localhost:6333]
 """

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,139 @@ def own_server(folder: Path, *arguments: str, port: int | None = None, **setting
     ----------
     https://qdrant.tech/documentation/guides/configuration/
     """
-    port = port or free_ports()
+    server = _started(folder, arguments, port or free_ports(), settings)
+    try:
+        _await_ready(server, folder)
+        yield server
+    finally:
+        server.popen.terminate()
+        server.popen.wait(30)
+
+
+CLUSTER_SETTINGS = {"cluster__enabled": "true"}
+"""What makes a server a node, beside its command line: see `node_command`."""
+
+
+def node_command(uri: str, bootstrap: str | None = None) -> list[str]:
+    """Return a node's arguments: where the other nodes reach it, and the node it asks to be let in.
+
+    References
+    ----------
+    https://qdrant.tech/documentation/guides/distributed_deployment/
+    """
+    return ["--uri", uri] if bootstrap is None else ["--bootstrap", bootstrap, "--uri", uri]
+
+
+@dataclass
+class Cluster:
+    """Servers that are one: nodes that can be killed, come back and leave for good.
+
+    Parameters
+    ----------
+    folder
+        Holds a folder for each node.
+    ports
+        The first of each node's: REST, gRPC and, for the other nodes, the third.
+    """
+
+    folder: Path
+    ports: list[int]
+    running: dict[int, Process] = field(default_factory=dict)
+
+    def url(self, node: int) -> str:
+        return f"http://localhost:{self.ports[node]}"
+
+    def start(self, node: int) -> None:
+        """Start a node, for the first time or again, and await that it is ready."""
+        first, own = (f"http://127.0.0.1:{self.ports[which] + 2}" for which in (0, node))
+        arguments = node_command(own, first if node else None)
+        settings = {**CLUSTER_SETTINGS, "cluster__p2p__port": self.ports[node] + 2}
+        folder = self.folder / f"node{node + 1}"
+        self.running[node] = _started(folder, arguments, self.ports[node], settings)
+        _await_ready(self.running[node], folder)
+
+    def kill(self, node: int) -> None:
+        """End a node as a power cut would (SIGKILL)."""
+        process = self.running.pop(node)
+        process.popen.send_signal(signal.SIGKILL)
+        process.popen.wait(30)
+
+    def peers(self, asked: int = 0) -> dict[int, int]:
+        """Return the peer id of each node that a node knows."""
+        known = httpx.get(f"{self.url(asked)}/cluster").json()["result"]["peers"]
+        by_port = {int(peer["uri"].rstrip("/").rpartition(":")[2]) - 2: int(key) for key, peer in known.items()}
+        return {self.ports.index(port): key for port, key in by_port.items()}
+
+    def remove(self, node: int, *, asked: int = 0) -> None:
+        """Let a node leave for good: its shards move to the others, then it is struck off and ended."""
+        peers = self.peers(asked)
+        for name in self._collections(asked):
+            self._empty(name, peers[node], asked)
+        answer = httpx.delete(f"{self.url(asked)}/cluster/peer/{peers[node]}", params={"timeout": 60}, timeout=70)
+        answer.raise_for_status()
+        self.kill(node)
+
+    def await_active(self, name: str, *, asked: int = 0, seconds: float = 120) -> None:
+        """Await that every copy of every shard is whole, as a node sees them."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            shards, moving = self.shards(name, asked)
+            if not moving and all(state == "Active" for _, _, state in shards):
+                return
+            time.sleep(0.2)
+        raise RuntimeError(f"{name} is not whole after {seconds:.0f} s: {self.shards(name, asked)}")
+
+    def shards(self, name: str, asked: int = 0) -> tuple[list[tuple[int, int, str]], list[Any]]:
+        """Return shard, peer and state of each copy of each shard, and the copies that are being made."""
+        found = httpx.get(f"{self.url(asked)}/collections/{name}/cluster", timeout=60).json()["result"]
+        here = [(shard["shard_id"], found["peer_id"], shard["state"]) for shard in found["local_shards"]]
+        there = [(shard["shard_id"], shard["peer_id"], shard["state"]) for shard in found["remote_shards"]]
+        return here + there, found["shard_transfers"]
+
+    def _collections(self, asked: int) -> list[str]:
+        found = httpx.get(f"{self.url(asked)}/collections").json()["result"]["collections"]
+        return [each["name"] for each in found]
+
+    def _empty(self, name: str, peer: int, asked: int) -> None:
+        """Move a peer's copies to peers that have none of the same shard; drop those that all have already."""
+        self.await_active(name, asked=asked)
+        others = set(self.peers(asked).values()) - {peer}
+        shards, _ = self.shards(name, asked)
+        for shard in [shard for shard, where, _ in shards if where == peer]:
+            free = sorted(others - {where for each, where, _ in shards if each == shard})
+            if free:
+                move = {"shard_id": shard, "from_peer_id": peer, "to_peer_id": free[0]}
+                step: dict[str, Any] = {"move_shard": move}
+            else:
+                step = {"drop_replica": {"shard_id": shard, "peer_id": peer}}
+            url = f"{self.url(asked)}/collections/{name}/cluster"
+            httpx.post(url, json=step, params={"timeout": 60}, timeout=70).raise_for_status()
+            self.await_active(name, asked=asked)
+
+
+@contextmanager
+def own_cluster(folder: Path, nodes: int = 3) -> Iterator[Cluster]:
+    """Start nodes in a folder, on loopback, that form a cluster; node 0 is the first."""
+    cluster = Cluster(folder, [])
+    while len(cluster.ports) < nodes:
+        port = free_ports()
+        if all(abs(port - other) > 2 for other in cluster.ports):
+            cluster.ports.append(port)
+    try:
+        for node in range(nodes):
+            cluster.start(node)
+        until = time.monotonic() + 60
+        while any(len(cluster.peers(node)) < nodes for node in range(nodes)):
+            if time.monotonic() > until:
+                raise RuntimeError(f"the nodes have not found each other: {cluster.peers()}")
+            time.sleep(0.1)
+        yield cluster
+    finally:
+        for node in list(cluster.running):
+            cluster.kill(node)
+
+
+def _started(folder: Path, arguments: Sequence[str], port: int, settings: Mapping[str, Any]) -> Process:
     settings = {
         "service__host": "127.0.0.1",
         "service__http_port": port,
@@ -116,12 +249,7 @@ def own_server(folder: Path, *arguments: str, port: int | None = None, **setting
         popen = subprocess.Popen(
             [BINARY, *arguments], cwd=folder, env={**os.environ, **environment}, stdout=log, stderr=log
         )
-    try:
-        _await_ready(f"{scheme}://localhost:{port}/readyz", popen, folder / "log")
-        yield Process(port, popen, scheme)
-    finally:
-        popen.terminate()
-        popen.wait(30)
+    return Process(port, popen, scheme)
 
 
 def free_ports(count: int = 3) -> int:
@@ -137,14 +265,14 @@ def _is_free(port: int) -> bool:
         return one.connect_ex(("127.0.0.1", port)) != 0
 
 
-def _await_ready(url: str, popen: subprocess.Popen[bytes], log: Path) -> None:
+def _await_ready(server: Process, folder: Path) -> None:
     until = time.monotonic() + 60
     while time.monotonic() < until:
-        if popen.poll() is not None:
+        if server.popen.poll() is not None:
             break
         try:
-            if httpx.get(url, verify=False).is_success:
+            if httpx.get(f"{server.url}/readyz", verify=False).is_success:
                 return
         except httpx.TransportError:
             time.sleep(0.05)
-    raise RuntimeError(f"{BINARY} did not start: {log.read_text()[-2000:]}")
+    raise RuntimeError(f"{BINARY} did not start: {(folder / 'log').read_text()[-2000:]}")

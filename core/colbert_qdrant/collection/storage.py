@@ -99,7 +99,9 @@ class Storage:
         Parameters of the vectors' graph, of first stages too; the multivector's own is switched off by the first
         stage.
     shard_number, replication_factor, write_consistency_factor
-        Of a cluster. https://qdrant.tech/documentation/guides/distributed_deployment/
+        Of a cluster. A write is acknowledged by `write_consistency_factor` copies: with as many as there are copies, it
+        waits for a node that is dead to come back; with 1 (Qdrant's default) it goes on, on the copies that are left.
+        https://qdrant.tech/documentation/guides/distributed_deployment/
     """
 
     datatype: Datatype = "float16"

@@ -54,7 +54,8 @@ class Place:
     async_client
         Beside a `QdrantClient`: one of the same server for asynchronous calls, which else run in threads.
     url
-        A Qdrant server, cluster or Cloud: ``"https://example.com:6333"``.
+        A Qdrant server, cluster or Cloud: ``"https://example.com:6333"``. Any node of a cluster answers for all; for
+        searches to outlast the death of the one that is named, name a load balancer before them.
     path
         A folder of the embedded engine.
     location

@@ -1,0 +1,209 @@
+"""Three nodes of the tests' own, started from QDRANT_BINARY: shards, copies and keys, with nodes that come and go."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from qdrant_client import models
+
+from colbert_qdrant import AsyncMultivectorCollection, MultivectorCollection, Muvera, Storage
+from colbert_qdrant.errors import EngineUnavailable
+from conftest import WordEmbedder
+from servers import CLUSTER_SETTINGS, Cluster, needs_binary, node_command, own_cluster
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tests/benchmarks"))
+
+TEXTS = ["red apple", "blue sky", "green hill"]
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with own_cluster(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
+
+
+@pytest.fixture(params=["REST", "gRPC"])
+def place(request: pytest.FixtureRequest, nodes: Cluster) -> dict[str, Any]:
+    if request.param == "REST":
+        return {"url": nodes.url(0)}
+    return {"url": nodes.url(0), "prefer_grpc": True, "client_options": {"grpc_port": nodes.ports[0] + 1}}
+
+
+@pytest.fixture
+def name() -> str:
+    return f"test-{uuid.uuid4().hex[:12]}"
+
+
+@needs_binary
+@pytest.mark.parametrize("factor", [1, 2])
+def test_nothing_acknowledged_is_lost_while_nodes_come_and_go(tmp_path: Path, factor: int) -> None:
+    from cluster import AFTER, BEFORE, KILLED, LEAVING, run
+
+    with own_cluster(tmp_path) as cluster:
+        outcome = run(cluster, 2_000, factor=factor, seconds=2)
+
+    assert (outcome.lost, outcome.failed_searches, outcome.restored) == (0, 0, 2_000), outcome.reasons
+    for phase in (BEFORE, KILLED, LEAVING, AFTER):
+        assert outcome.shares.get(phase, 1.0) == 1.0
+    assert outcome.searches[AFTER]
+
+
+@needs_binary
+class TestShardKeys:
+    @pytest.fixture
+    def regions(
+        self, name: str, place: dict[str, Any], words: WordEmbedder
+    ) -> Iterator[tuple[MultivectorCollection, MultivectorCollection]]:
+        options: dict[str, Any] = {"stages": [Muvera.from_embedder(words)], "storage": Storage(shard_number=2)}
+        with (
+            MultivectorCollection(name, words, **place, **options, shard_key="europe") as europe,
+            MultivectorCollection(name, words, **place, shard_key="asia") as asia,
+        ):
+            europe.add(TEXTS, ids=["a", "b", "c"])
+            asia.add(["red apple pie"], ids=["d"])
+            yield europe, asia
+            europe.drop()
+
+    def test_what_is_added_lies_in_its_shards(self, regions: Any, nodes: Cluster) -> None:
+        europe, _ = regions
+        info = europe.engine.call("collection_cluster_info", {"collection_name": europe.name})
+        shards = [*info.local_shards, *info.remote_shards]
+        keys = {shard.shard_key: 0 for shard in shards}
+
+        assert set(keys) == {"europe", "asia"}
+        assert len(shards) == 4
+
+    def test_each_finds_counts_and_reads_its_own(self, regions: Any) -> None:
+        europe, asia = regions
+
+        assert {hit.id for hit in europe.search("red apple", limit=9)} == {"a", "b", "c"}
+        assert [hit.id for hit in asia.search("red apple", limit=9)] == ["d"]
+        assert [[hit.id for hit in hits] for hits in asia.search_batch(["red", "apple"])] == [["d"], ["d"]]
+        assert (europe.count(), asia.count()) == (3, 1)
+        assert [record.id for record in asia.scroll()] == ["d"]
+        assert asia.get(["a", "d"])[0].id == "d"
+        assert set(asia.score("red apple", ["a", "d"])) == {"d"}
+
+    def test_each_deletes_and_changes_its_own(self, regions: Any) -> None:
+        europe, asia = regions
+
+        asia.delete(["a"])
+        asia.set_metadata(["a"], {"seen": True})
+        asia.delete(filter=models.Filter())
+
+        assert (europe.count(), asia.count()) == (3, 0)
+        assert europe.get(["a"])[0].metadata == {}
+
+    async def test_the_asynchronous_face_keeps_to_its_shard(
+        self, regions: Any, place: dict[str, Any], words: WordEmbedder
+    ) -> None:
+        name = regions[0].name
+        async with AsyncMultivectorCollection(name, words, **place, shard_key="asia") as asia:
+            await asia.add(["red apple tart"], ids=["e"])
+
+            assert {hit.id for hit in await asia.search("red apple", limit=9)} == {"d", "e"}
+            await asia.delete(["a", "e"])
+            assert await asia.count() == 1
+        assert regions[0].count() == 3
+
+    def test_a_tenant_has_a_shard_of_its_own(self, regions: Any, place: dict[str, Any], words: WordEmbedder) -> None:
+        name = regions[0].name
+        with MultivectorCollection(name, words, **place, tenant="ours", shard_key="ours") as ours:
+            ours.add(["red apple cake"], ids=["a"])
+
+            assert [hit.text for hit in ours.search("red apple")] == ["red apple cake"]
+            ours.delete(filter=models.Filter())
+            assert ours.count() == 0
+        assert regions[0].count() == 3
+
+    def test_langchain_keeps_to_it(self, regions: Any, place: dict[str, Any], words: WordEmbedder) -> None:
+        langchain = pytest.importorskip("langchain_colbert_qdrant")
+        asia = langchain.ColbertQdrantVectorStore(regions[0].name, words, **place, shard_key="asia")
+
+        asia.add_texts(["red apple tart"], ids=["e"])
+        found = {document.id for document in asia.similarity_search("red apple", k=9)}
+        asia.delete(["a", "e"])
+
+        assert found == {"d", "e"}
+        assert (regions[0].count(), regions[1].count()) == (3, 1)
+
+    def test_llama_index_keeps_to_it(self, regions: Any, place: dict[str, Any], words: WordEmbedder) -> None:
+        adapter = pytest.importorskip("llama_index_colbert_qdrant")
+        from llama_index.core.schema import TextNode
+        from llama_index.core.vector_stores import VectorStoreQuery
+
+        asia = adapter.ColbertQdrantVectorStore(regions[0].name, embedder=words, **place, shard_key="asia")
+        asia.add([TextNode(text="red apple tart", id_="e")])
+        found = asia.query(VectorStoreQuery(query_str="red apple", similarity_top_k=9))
+        asia.delete_nodes(["a", "e"])
+
+        assert set(found.ids) == {"d", "e"}
+        assert (regions[0].count(), regions[1].count()) == (3, 1)
+
+
+@needs_binary
+class TestConsistency:
+    def test_a_write_that_both_copies_are_to_acknowledge_waits_for_a_dead_node(
+        self, nodes: Cluster, name: str, words: WordEmbedder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        one, two = (Storage(shard_number=6, replication_factor=2, write_consistency_factor=factor) for factor in (1, 2))
+        with (
+            MultivectorCollection(f"{name}-1", words, url=nodes.url(0), storage=one) as lax,
+            MultivectorCollection(f"{name}-2", words, url=nodes.url(0), storage=two) as strict,
+        ):
+            nodes.kill(2)
+            try:
+                lax.add([f"word {number}" for number in range(40)])
+                with monkeypatch.context() as patch:
+                    patch.setattr("time.sleep", lambda seconds: None)
+                    with pytest.raises(EngineUnavailable, match="failed to apply"):
+                        strict.add([f"word {number}" for number in range(40)])
+                assert lax.search("word 7", limit=1, consistency=1)[0].text == "word 7"
+            finally:
+                nodes.start(2)
+            nodes.await_active(lax.name)
+            assert strict.add([f"word {number}" for number in range(40)]).stored == 40
+            assert strict.search("word 7", limit=1, consistency="all")[0].text == "word 7"
+            assert lax.count() == strict.count() == 40
+            lax.drop()
+            strict.drop()
+
+
+@needs_binary
+def test_the_example_runs_as_it_stands(nodes: Cluster) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples/cluster.py"), "--url", nodes.url(1)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "20 movies in 6 shards, two copies of each" in done.stdout
+
+
+@pytest.mark.parametrize("file", ["one.yaml", "compose.yaml"])
+def test_compose_files_state_what_the_tests_start(file: str) -> None:
+    yaml = pytest.importorskip("yaml")
+    services = yaml.safe_load((ROOT / "examples/cluster" / file).read_text(encoding="utf-8"))["services"]
+    is_cluster = file == "compose.yaml"
+    first, *_ = services
+
+    assert len(services) == (3 if is_cluster else 1)
+    for service, stated in services.items():
+        uri, bootstrap = (f"http://{each}:6335" for each in (service, first))
+        arguments = node_command(uri, None if service == first else bootstrap) if is_cluster else []
+        assert stated["command"].split() == ["./qdrant", *arguments]
+        settings = {"telemetry_disabled": "true"}
+        if is_cluster:
+            settings |= {**CLUSTER_SETTINGS, "cluster__p2p__port": "6335"}
+        assert stated["environment"] == {f"QDRANT__{key.upper()}": value for key, value in settings.items()}
+        assert all(port.startswith("127.0.0.1:") for port in stated["ports"])
+        assert stated["image"] == "qdrant/qdrant:v1.19.0"
