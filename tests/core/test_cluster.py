@@ -13,7 +13,7 @@ import pytest
 from qdrant_client import models
 
 from colbert_qdrant import AsyncMultivectorCollection, MultivectorCollection, Muvera, Storage
-from colbert_qdrant.errors import EngineUnavailable
+from colbert_qdrant.errors import EngineUnavailable, InvalidInput
 from conftest import WordEmbedder
 from servers import CLUSTER_SETTINGS, Cluster, needs_binary, node_command, own_cluster
 
@@ -134,6 +134,21 @@ class TestShardKeys:
         assert found == {"d", "e"}
         assert (regions[0].count(), regions[1].count()) == (3, 1)
 
+    @pytest.mark.parametrize("consistency", ["all", "majority", models.ReadConsistencyType.QUORUM, 1])
+    def test_each_asks_as_many_copies_as_it_is_told_to(self, regions: Any, consistency: Any) -> None:
+        europe, _ = regions
+
+        assert len(europe.search("red apple", limit=9, consistency=consistency)) == len(TEXTS)
+        assert len(europe.search_batch(["red", "sky"], limit=9, consistency=consistency)[1]) == len(TEXTS)
+
+    def test_langchain_asks_all_copies_where_it_is_told_to(
+        self, regions: Any, place: dict[str, Any], words: WordEmbedder
+    ) -> None:
+        langchain = pytest.importorskip("langchain_colbert_qdrant")
+        asia = langchain.ColbertQdrantVectorStore(regions[0].name, words, **place, shard_key="asia")
+
+        assert [document.id for document in asia.similarity_search("red apple", k=9, consistency="all")] == ["d"]
+
     def test_llama_index_keeps_to_it(self, regions: Any, place: dict[str, Any], words: WordEmbedder) -> None:
         adapter = pytest.importorskip("llama_index_colbert_qdrant")
         from llama_index.core.schema import TextNode
@@ -174,6 +189,12 @@ class TestConsistency:
             assert lax.count() == strict.count() == 40
             lax.drop()
             strict.drop()
+
+
+@pytest.mark.parametrize("consistency", ["most", 0, True, 1.5])
+def test_a_consistency_that_is_none_is_refused(words: WordEmbedder, consistency: Any) -> None:
+    with pytest.raises(InvalidInput, match="consistency="):
+        MultivectorCollection("docs", words).search("red apple", consistency=consistency)
 
 
 @needs_binary

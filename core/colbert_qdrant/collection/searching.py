@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 from qdrant_client import models
@@ -47,7 +47,7 @@ class SearchKeywords(TypedDict, total=False):
     with_vectors: bool
     search_params: models.SearchParams | None
     mmr: models.Mmr | None
-    consistency: models.ReadConsistencyType | int | None
+    consistency: models.ReadConsistencyType | Literal["majority", "quorum", "all"] | int | None
     candidates: int
     fusion: Fusion
     exhaustive: bool
@@ -80,7 +80,8 @@ class SearchOptions:
     mmr
         Maximal marginal relevance: trade relevance for diversity; see `diversified`, which answers it.
     consistency
-        Read consistency of a cluster.
+        Read consistency of a cluster: how many copies are to answer, or ``"majority"``, ``"quorum"`` or ``"all"``.
+        https://qdrant.tech/documentation/guides/distributed_deployment/#read-consistency
     candidates
         How many each first stage hands on to MaxSim.
     fusion
@@ -108,7 +109,7 @@ class SearchOptions:
     with_vectors: bool = False
     search_params: models.SearchParams | None = None
     mmr: models.Mmr | None = None
-    consistency: models.ReadConsistencyType | int | None = None
+    consistency: models.ReadConsistencyType | Literal["majority", "quorum", "all"] | int | None = None
     candidates: int = CANDIDATES
     fusion: Fusion = "rrf"
     exhaustive: bool = False
@@ -131,6 +132,7 @@ class SearchOptions:
             raise InvalidInput(f"final is a {type(self.final).__name__}; give a Blend, or None for MaxSim alone")
         if self.group_by is not None and self.mmr is not None:
             raise InvalidInput("mmr and group_by: a hit of each group is diverse already; give one of them")
+        object.__setattr__(self, "consistency", _as_consistency(self.consistency))
         object.__setattr__(self, "boost", as_formula(self.boost))
         object.__setattr__(self, "filter", check_filter(self.filter))  # frozen for everybody else
 
@@ -212,6 +214,17 @@ def check_relevance(min_relevance: float | None) -> None:
     """Refuse what is no relevance: a MaxSim given in its place would let nothing through."""
     if min_relevance is not None and not 0 <= min_relevance <= 1:
         raise InvalidInput(f"min_relevance={min_relevance}: give 0 to 1; score_threshold= takes a MaxSim")
+
+
+def _as_consistency(asked: Any) -> models.ReadConsistencyType | int | None:
+    """Return Qdrant's own for a name, which the client does not know over gRPC."""
+    if asked is None or (isinstance(asked, int) and not isinstance(asked, bool) and asked >= 1):
+        return asked
+    try:
+        return models.ReadConsistencyType(asked)
+    except ValueError:
+        names = ", ".join(repr(kind.value) for kind in models.ReadConsistencyType)
+        raise InvalidInput(f"consistency={asked!r}: give a number of copies, 1 or more, or {names}") from None
 
 
 def _asked_of_qdrant(options: SearchOptions) -> SearchOptions:
