@@ -14,6 +14,7 @@ from colbert_qdrant.embedders import windowed
 from colbert_qdrant.errors import InvalidInput
 from colbert_qdrant.rerank import ColbertReranker, StoredVectors
 from colbert_qdrant.types import Embedder
+from colbert_qdrant.vector_cache import CACHE_BYTES
 from langchain_colbert_qdrant.documents import candidates, copy_with_score, in_order
 
 if TYPE_CHECKING:
@@ -41,11 +42,14 @@ class ColbertRerank(BaseDocumentCompressor):
     collection
         A `ColbertQdrantVectorStore` or a `MultivectorCollection`: documents whose id is found there, with vectors of
         this very text, are scored in Qdrant by these, and not encoded again.
+    cache_bytes
+        Memory for the vectors of documents seen lately, which are not encoded again either. See `ColbertReranker`.
 
     Raises
     ------
     pydantic.ValidationError
-        Both `model` and `embedder` are given, the model is unknown or not the collection's, or `top_n` is below 1.
+        Both `model` and `embedder` are given, the model is unknown or not the collection's, `top_n` is below 1, or
+        `cache_bytes` below 0.
 
     Examples
     --------
@@ -61,6 +65,7 @@ class ColbertRerank(BaseDocumentCompressor):
     top_n: int | None = Field(default=3, ge=1)
     score_threshold: float | None = Field(default=None, ge=0, le=1)
     collection: SkipValidation[ColbertQdrantVectorStore | StoredVectors | None] = Field(default=None, frozen=True)
+    cache_bytes: int = Field(default=CACHE_BYTES, frozen=True, ge=0)
 
     _reranker: ColbertReranker = PrivateAttr()
 
@@ -72,7 +77,7 @@ class ColbertRerank(BaseDocumentCompressor):
             raise InvalidInput(f"model={self.model!r} and embedder={self.embedder!r:.80}; give one of them")
         collection: Any = getattr(self.collection, "collection", self.collection)  # a store has one
         embedder = windowed(self.embedder or self.model or getattr(collection, "embedder", None))
-        self._reranker = ColbertReranker(embedder, collection=collection)
+        self._reranker = ColbertReranker(embedder, collection=collection, cache_bytes=self.cache_bytes)
 
     def compress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None

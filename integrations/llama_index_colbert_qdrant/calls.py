@@ -13,6 +13,7 @@ from qdrant_client import models
 
 from colbert_qdrant.collection.operations import has_id
 from colbert_qdrant.collection.points import HASH_KEY, ID_KEY, TENANT_KEY, id_text, point_id
+from colbert_qdrant.collection.ranking import MAXSIM, Blend
 from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.collection.searching import SearchOptions
 from colbert_qdrant.collection.stages import CANDIDATES
@@ -46,7 +47,7 @@ class Calls:
         Raises
         ------
         InvalidInput
-            The query has no text, an option is none, or a number is out of range.
+            The query has no text, an option is none, a number is out of range, or two say what orders the nodes.
         UnsupportedByEngine
             The mode is none of this store, or there is no stage for it.
         """
@@ -62,10 +63,10 @@ class Calls:
             case VectorStoreQueryMode.MMR:
                 further["mmr"] = _mmr(query, further)
             case VectorStoreQueryMode.HYBRID | VectorStoreQueryMode.SEMANTIC_HYBRID:
-                self._check_words(query)
+                further |= self._weighed(query, further, query.alpha)
                 limit = query.hybrid_top_k or limit
             case VectorStoreQueryMode.SPARSE | VectorStoreQueryMode.TEXT_SEARCH:
-                self._check_words(query)
+                further |= self._weighed(query, further, 0.0)
             case mode:
                 raise UnsupportedByEngine(f"mode {mode.value!r} is not one of this store: use {self._modes()}")
         if query.sparse_top_k is not None:
@@ -127,21 +128,38 @@ class Calls:
                 )
         return filter
 
-    def _check_words(self, query: VectorStoreQuery) -> None:
-        if not self._has_words():
+    def _weighed(self, query: VectorStoreQuery, further: Mapping[str, Any], alpha: float | None) -> dict[str, Any]:
+        """Return what orders the candidates: MaxSim by `alpha`, the stages for words by the rest.
+
+        Raises
+        ------
+        UnsupportedByEngine
+            There is no stage for words.
+        InvalidInput
+            `alpha` is no share, or another order is asked for as well.
+        """
+        words = self._words()
+        if not words:
             raise UnsupportedByEngine(
                 f"mode {query.mode.value!r} searches for words beside meaning, and this store has no first stage for "
                 "words: make it with enable_hybrid=True or stages=[Bm25()] (others may be there as well), or use the "
                 "mode 'default'"
             )
-        if query.alpha is not None and not 0 <= query.alpha <= 1:
-            raise InvalidInput(f"alpha={query.alpha}: give a number from 0 (words alone) to 1 (meaning alone)")
+        if alpha is None:
+            return {}
+        if not 0 <= alpha <= 1:
+            raise InvalidInput(f"alpha={alpha}: give a number from 0 (words alone) to 1 (meaning alone)")
+        if further.get("final") is not None:
+            says = f"alpha={alpha}" if alpha == query.alpha else f"the mode {query.mode.value!r}"
+            raise InvalidInput(f"{says} and final= each say what orders the nodes: give one of them")
+        return {"final": Blend({MAXSIM: alpha, **dict.fromkeys(words, (1 - alpha) / len(words))})}
 
-    def _has_words(self) -> bool:
-        return any(isinstance(stage.params(), models.SparseVectorParams) for stage in self.layout.stages)
+    def _words(self) -> list[str]:
+        stages = self.layout.stages
+        return [stage.name for stage in stages if isinstance(stage.params(), models.SparseVectorParams)]
 
     def _modes(self) -> str:
-        return "'default', 'mmr', 'hybrid', 'sparse' or 'text_search'" if self._has_words() else "'default' or 'mmr'"
+        return "'default', 'mmr', 'hybrid', 'sparse' or 'text_search'" if self._words() else "'default' or 'mmr'"
 
 
 def nodes_with(node_ids: Iterable[str], tenant: str | None = None) -> models.Filter:

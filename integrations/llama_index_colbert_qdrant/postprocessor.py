@@ -15,6 +15,7 @@ from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 from colbert_qdrant.embedders import windowed
 from colbert_qdrant.errors import InvalidInput
 from colbert_qdrant.rerank import ColbertReranker
+from colbert_qdrant.vector_cache import CACHE_BYTES
 
 if TYPE_CHECKING:
     from colbert_qdrant.types import Embedder
@@ -56,11 +57,14 @@ class ColbertRerank(BaseNodePostprocessor):
         Which metadata is encoded with a node's text. Stored vectors are those of ``EMBED``.
     callback_manager
         Is told of each reranking, as the instrumentation is.
+    cache_bytes
+        Memory for the vectors of nodes seen lately, which are not encoded again. See `ColbertReranker`.
 
     Raises
     ------
     InvalidInput
-        More than one of `model`, `embedder` and `vector_store`, or a `top_n` that is no number or below 1.
+        More than one of `model`, `embedder` and `vector_store`, a `top_n` that is no number or below 1, or
+        `cache_bytes` below 0.
 
     Examples
     --------
@@ -77,6 +81,7 @@ class ColbertRerank(BaseNodePostprocessor):
     device: str | None = Field(description="Device of the model.")
     keep_retrieval_score: bool = Field(description="Whether to keep the retrieval score in the metadata.")
     metadata_mode: MetadataMode = Field(description="Which metadata is encoded with a node's text.")
+    cache_bytes: int = Field(description="Memory for the vectors of nodes seen lately.")
 
     _reranker: ColbertReranker = PrivateAttr()
     _given: str | None = PrivateAttr()
@@ -93,6 +98,7 @@ class ColbertRerank(BaseNodePostprocessor):
         vector_store: ColbertQdrantVectorStore | None = None,
         metadata_mode: MetadataMode = MetadataMode.EMBED,
         callback_manager: CallbackManager | None = None,
+        cache_bytes: int = CACHE_BYTES,
     ) -> None:
         if top_n is not None and (isinstance(top_n, bool) or not isinstance(top_n, int) or top_n < 1):
             raise InvalidInput(
@@ -106,13 +112,14 @@ class ColbertRerank(BaseNodePostprocessor):
             raise InvalidInput(f"{' and '.join(named)} each bring a model; give one of them")
         if device is not None and named not in ([], ["model"]):
             raise InvalidInput(f"device={device!r} is for a model by name; {named[0]} has its own")
-        reranker = _reranker(model, device, embedder, vector_store)
+        reranker = _reranker(model, device, embedder, vector_store, cache_bytes)
         super().__init__(  # type: ignore[call-arg]  # mypy knows the fields of the base class only
             model=reranker.embedder.model_name,
             top_n=top_n,
             device=device,
             keep_retrieval_score=bool(keep_retrieval_score),
             metadata_mode=metadata_mode,
+            cache_bytes=cache_bytes,
             callback_manager=callback_manager or CallbackManager(),
         )
         self._reranker = reranker
@@ -198,13 +205,18 @@ def _remade(cls: type[ColbertRerank], data: dict[str, Any], embedder: Embedder |
 
 
 def _reranker(
-    model: str | None, device: str | None, embedder: Embedder | None, vector_store: ColbertQdrantVectorStore | None
+    model: str | None,
+    device: str | None,
+    embedder: Embedder | None,
+    vector_store: ColbertQdrantVectorStore | None,
+    cache_bytes: int,
 ) -> ColbertReranker:
     if vector_store is not None:
-        return ColbertReranker(vector_store.collection.embedder, collection=vector_store.collection)
+        collection = vector_store.collection
+        return ColbertReranker(collection.embedder, collection=collection, cache_bytes=cache_bytes)
     if device is not None:
         from colbert_qdrant import ColbertEmbedder
         from colbert_qdrant.embedding.embedder import DEFAULT_MODEL
 
         embedder = ColbertEmbedder(model or DEFAULT_MODEL, device=device)  # type: ignore[arg-type]  # checked there
-    return ColbertReranker(windowed(embedder or model))
+    return ColbertReranker(windowed(embedder or model), cache_bytes=cache_bytes)

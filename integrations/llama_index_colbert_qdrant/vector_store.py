@@ -406,9 +406,10 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
         query
             Its ``query_str`` is searched for among the nodes that pass ``filters``, are of ``doc_ids`` and, unless it
             is empty, in ``node_ids``. Modes are DEFAULT, MMR and, where the store has a stage for words (`Bm25`),
-            HYBRID, SEMANTIC_HYBRID, SPARSE and TEXT_SEARCH. Every mode goes through all stages and has the order of
-            MaxSim: ``sparse_top_k`` says how many candidates each stage finds, and ``alpha`` has no effect, as nothing
-            of the stages' own order is left.
+            HYBRID, SEMANTIC_HYBRID, SPARSE and TEXT_SEARCH. SPARSE and TEXT_SEARCH find by words alone and have their
+            order; the others go through all stages and have that of MaxSim. In HYBRID and SEMANTIC_HYBRID ``alpha``
+            weighs both, from 0, words alone, to 1, MaxSim alone (see `Blend`); ``None`` is 1. ``sparse_top_k`` asks
+            each stage for more candidates than it finds anyway, 100; fewer would only lose nodes.
         **kwargs
             A retriever's ``vector_store_kwargs``: ``filter``, a `qdrant_client.models.Filter` to pass as well;
             ``qdrant_filters``, the same, with keys that are checked; for MMR ``mmr_threshold``, from 0 (the least
@@ -418,7 +419,7 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
         Raises
         ------
         InvalidInput
-            The query has no text, an option is none, or a number is out of range.
+            The query has no text, an option is none, a number is out of range, or two say what orders the nodes.
         UnsupportedByEngine
             Another mode, or a filter that Qdrant can't answer.
         """

@@ -97,6 +97,23 @@ def test_all_candidates_are_encoded_in_one_go(counting: Any, movies: list[Docume
     assert (counting.calls, counting.encoded) == (1, 4)
 
 
+@pytest.mark.parametrize(("options", "encoded"), [({}, 4), ({"cache_bytes": 0}, 8)])
+def test_documents_seen_lately_are_not_encoded_again(
+    counting: Any, movies: list[Document], options: dict[str, Any], encoded: int
+) -> None:
+    reranker = ColbertRerank(embedder=counting, **options)
+
+    first, second = (reranker.compress_documents(movies, QUERY) for _ in range(2))
+
+    assert second == first
+    assert counting.encoded == encoded
+
+
+def test_a_cache_below_0_is_refused(offline: ColbertEmbedder) -> None:
+    with pytest.raises(ValidationError, match="cache_bytes"):
+        ColbertRerank(embedder=offline, cache_bytes=-1)
+
+
 class TestStoredVectors:
     def test_what_is_stored_is_not_encoded(
         self, collection: MultivectorCollection, counting: Any, movies: list[Document]

@@ -365,7 +365,9 @@ REFUSED: dict[str, tuple[Callable[[Store], Any], str]] = {
     "shard_identifier": (lambda store: store.get_nodes(shard_identifier="a"), "shard_key="),
     "an unknown argument of add": (lambda store: store.add(NODES, index_id="x"), "index_id= is no argument of add"),
     "shard_number": (lambda store: Store("x", shard_number=2), "Storage"),
-    "sparse_doc_fn": (lambda store: Store("x", sparse_doc_fn=len), "a stage of your own"),
+    "sparse_doc_fn": (lambda store: Store("x", sparse_doc_fn=len), r"Sparse\(encoder\)"),
+    "hybrid_fusion_fn": (lambda store: Store("x", hybrid_fusion_fn=len), "alpha="),
+    "fastembed_sparse_model": (lambda store: Store("x", fastembed_sparse_model="splade"), "SparseTextEmbedding"),
     "text_key": (lambda store: Store("x", text_key="content"), "content_key="),
 }
 

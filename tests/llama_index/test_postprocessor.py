@@ -156,6 +156,29 @@ def test_stored_nodes_are_not_encoded_again(store: ColbertQdrantVectorStore, emb
     assert [node.score for node in reranked] == pytest.approx([node.score for node in plain], abs=1e-3)
 
 
+@pytest.mark.parametrize(("options", "encoded"), [({}, 3), ({"cache_bytes": 0}, 6)])
+def test_nodes_seen_lately_are_not_encoded_again(embedder: Embedder, options: dict[str, Any], encoded: int) -> None:
+    encoding = Encoding(embedder)
+    rerank = ColbertRerank(embedder=encoding, **options)
+
+    first, second = (rerank.postprocess_nodes(retrieved(), query_str=QUERY) for _ in range(2))
+
+    assert second == first
+    assert len(encoding.texts) == encoded
+
+
+def test_copies_remember_as_much(embedder: Embedder) -> None:
+    rerank = ColbertRerank(model=OFFLINE, cache_bytes=0)
+
+    for other in (copy.deepcopy(rerank), pickle.loads(pickle.dumps(rerank)), ColbertRerank.from_dict(rerank.to_dict())):
+        assert other.cache_bytes == 0
+
+
+def test_a_cache_below_0_is_refused(embedder: Embedder) -> None:
+    with pytest.raises(InvalidInput, match="cache_bytes=-1"):
+        ColbertRerank(embedder=embedder, cache_bytes=-1)
+
+
 def test_model_of_the_store_is_taken(store: ColbertQdrantVectorStore) -> None:
     assert ColbertRerank(vector_store=store).model == OFFLINE
 
@@ -249,7 +272,7 @@ def test_callbacks_are_told(embedder: Embedder) -> None:
 
 
 def test_it_comes_back_from_a_dict() -> None:
-    rerank = ColbertRerank(2, OFFLINE, keep_retrieval_score=True, metadata_mode=MetadataMode.NONE)
+    rerank = ColbertRerank(2, OFFLINE, keep_retrieval_score=True, metadata_mode=MetadataMode.NONE, cache_bytes=9)
 
     data = rerank.to_dict()
 
@@ -260,6 +283,7 @@ def test_it_comes_back_from_a_dict() -> None:
         "device": None,
         "keep_retrieval_score": True,
         "metadata_mode": "none",
+        "cache_bytes": 9,
     }
     assert ColbertRerank.from_dict(data).to_dict() == data
 

@@ -20,7 +20,7 @@ from llama_index.core.vector_stores.types import (
 )
 from qdrant_client import QdrantClient, models
 
-from colbert_qdrant import Bm25, MultivectorCollection, Muvera, maxsim
+from colbert_qdrant import Blend, Bm25, MultivectorCollection, Muvera, maxsim
 from colbert_qdrant.errors import CollectionMismatch, InvalidInput, UnsupportedByEngine
 from colbert_qdrant.types import Embedder
 from llama_index_colbert_qdrant import ColbertQdrantVectorStore
@@ -223,6 +223,56 @@ def test_hybrid_search_returns_hybrid_top_k(hybrid: ColbertQdrantVectorStore) ->
 @pytest.mark.parametrize("further", [{"alpha": 0.5}, {"sparse_top_k": 5}, {"mode": Mode.SPARSE}])
 def test_hybrid_search_takes_what_others_take(hybrid: ColbertQdrantVectorStore, further: dict[str, Any]) -> None:
     assert found(hybrid, **{"mode": Mode.HYBRID, **further})[0] == "orphan"
+
+
+SAME_WORDS = {"query_str": "journalist machines", "similarity_top_k": 6}
+"""In two of the movies."""
+
+
+@pytest.mark.parametrize("mode", [{"mode": Mode.HYBRID, "alpha": 0}, {"mode": Mode.SPARSE}, {"mode": Mode.TEXT_SEARCH}])
+def test_words_alone_find_what_has_them(hybrid: ColbertQdrantVectorStore, mode: dict[str, Any]) -> None:
+    assert set(found(hybrid, **SAME_WORDS, **mode)) == {"None", "matrix"}
+
+
+@pytest.mark.parametrize("mode", [{"alpha": 1}, {"alpha": None}])
+def test_meaning_alone_has_the_order_of_maxsim(hybrid: ColbertQdrantVectorStore, mode: dict[str, Any]) -> None:
+    assert found(hybrid, **SAME_WORDS, mode=Mode.HYBRID, **mode) == found(hybrid, **SAME_WORDS)
+
+
+@pytest.mark.parametrize("mode", [Mode.HYBRID, Mode.SEMANTIC_HYBRID])
+def test_alpha_weighs_words_and_meaning(hybrid: ColbertQdrantVectorStore, mode: Mode) -> None:
+    def scores(alpha: float) -> dict[str, float]:
+        result = hybrid.query(VectorStoreQuery(**SAME_WORDS, mode=mode, alpha=alpha))
+        return dict(zip(result.ids or [], result.similarities or [], strict=True))
+
+    words, meaning = scores(0), scores(1)
+
+    for node_id, score in scores(0.25).items():
+        assert score == pytest.approx(0.75 * words.get(node_id, 0) + 0.25 * meaning[node_id], abs=1e-3)
+
+
+async def test_alpha_weighs_them_asynchronously(hybrid: ColbertQdrantVectorStore) -> None:
+    query = VectorStoreQuery(**SAME_WORDS, mode=Mode.HYBRID, alpha=0.25)
+
+    assert (await hybrid.aquery(query)).similarities == pytest.approx(hybrid.query(query).similarities or [])
+
+
+def test_alpha_reaches_the_store_from_a_retriever(hybrid: ColbertQdrantVectorStore) -> None:
+    retriever = hybrid.as_index().as_retriever(vector_store_query_mode="hybrid", alpha=0.0, similarity_top_k=6)
+
+    assert {each.node_id for each in retriever.retrieve("journalist machines")} == {"None", "matrix"}
+
+
+@pytest.mark.parametrize("mode", [{"mode": Mode.HYBRID, "alpha": 0.5}, {"mode": Mode.SPARSE}])
+def test_two_orders_are_refused(hybrid: ColbertQdrantVectorStore, mode: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput, match="and final="):
+        found(hybrid, options={"final": Blend({"maxsim": 1})}, **mode)
+
+
+def test_an_order_of_its_own_is_taken(hybrid: ColbertQdrantVectorStore) -> None:
+    order = {"final": Blend({"bm25": 1})}
+
+    assert set(found(hybrid, options=order, **SAME_WORDS, mode=Mode.HYBRID)) == {"None", "matrix"}
 
 
 def test_alpha_is_a_share(hybrid: ColbertQdrantVectorStore) -> None:
