@@ -11,6 +11,8 @@ from typing import Any
 from llama_index.core.vector_stores.types import MetadataFilters, VectorStoreQuery, VectorStoreQueryMode
 from qdrant_client import models
 
+from colbert_qdrant.collection import conditions
+from colbert_qdrant.collection.foreign import LLAMA_INDEX
 from colbert_qdrant.collection.operations import has_id
 from colbert_qdrant.collection.points import HASH_KEY, ID_KEY, TENANT_KEY, id_text, point_id
 from colbert_qdrant.collection.ranking import MAXSIM, Blend
@@ -19,7 +21,7 @@ from colbert_qdrant.collection.searching import SearchOptions
 from colbert_qdrant.collection.stages import CANDIDATES
 from colbert_qdrant.errors import InvalidInput, UnsupportedByEngine
 from llama_index_colbert_qdrant.filters import to_qdrant_filter
-from llama_index_colbert_qdrant.nodes import NODE_KEY, REF_DOC_KEY
+from llama_index_colbert_qdrant.nodes import NODE_KEY, REF_DOC_KEY, THEIR_NO_DOCUMENT, THEIR_REF_DOC_KEY
 
 MMR_THRESHOLD = 0.5
 MMR_CANDIDATES = 4
@@ -75,7 +77,7 @@ class Calls:
             nodes_with(query.node_ids, self.layout.tenant)
             if query.node_ids
             else None,  # VectorStoreIndex says [] where it means all
-            nodes_of(query.doc_ids, self.layout.tenant) if query.doc_ids is not None else None,
+            nodes_of(query.doc_ids, self.layout) if query.doc_ids is not None else None,
             self._qdrant_filter(query.filters),
             self._checked_keys(further.pop("qdrant_filters", None)),
             further.pop("filter", None),
@@ -103,7 +105,7 @@ class Calls:
 
     def documents(self, *ref_doc_ids: str) -> models.Filter:
         """Return the filter that the nodes of these documents pass."""
-        return nodes_of(ref_doc_ids, self.layout.tenant)
+        return nodes_of(ref_doc_ids, self.layout)
 
     @staticmethod
     def everything() -> models.Filter:
@@ -167,17 +169,21 @@ def nodes_with(node_ids: Iterable[str], tenant: str | None = None) -> models.Fil
     return has_id(point_id(node_id, tenant) for node_id in node_ids)
 
 
-def nodes_of(doc_ids: Iterable[str], tenant: str | None = None) -> models.Filter:
+def nodes_of(doc_ids: Iterable[str], layout: Layout) -> models.Filter:
     """Select the nodes that were made from these documents.
 
     A node that was made from none is its own document, as ``IngestionPipeline`` has it when it asks to delete one.
     """
     wanted = [id_text(doc_id) for doc_id in doc_ids]
-    without_document = models.IsEmptyCondition(is_empty=models.PayloadField(key=REF_DOC_KEY))
+    key = THEIR_REF_DOC_KEY if layout.written_by == LLAMA_INDEX else REF_DOC_KEY
+    without_document = [
+        models.IsEmptyCondition(is_empty=models.PayloadField(key=key)),
+        *([conditions.equal(key, THEIR_NO_DOCUMENT)] if key == THEIR_REF_DOC_KEY else []),
+    ]
     return models.Filter(
         should=[
-            models.FieldCondition(key=REF_DOC_KEY, match=models.MatchAny(any=wanted)),
-            models.Filter(must=[without_document, nodes_with(wanted, tenant)]),
+            models.FieldCondition(key=key, match=models.MatchAny(any=wanted)),
+            models.Filter(must=[models.Filter(should=without_document), nodes_with(wanted, layout.tenant)]),
         ]
     )
 

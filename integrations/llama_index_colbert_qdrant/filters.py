@@ -128,7 +128,7 @@ def _on(key: str, layout: Layout, ask: Ask) -> models.Condition:
         asked.append(ask(REF_DOC_KEY))
     if "[]" in key and all(step.removesuffix("[]") for step in steps):
         names = [conditions.path(step.removesuffix("[]")) + "[]" * step.endswith("[]") for step in steps]
-        asked.append(ask(".".join([conditions.path(layout.metadata_key), *names])))
+        asked.append(conditions.below_metadata(layout, ".".join(names), ask))
     elif len(steps) > 1 and all(steps):
         asked.append(conditions.in_metadata(layout, steps, ask))
     return asked[0] if len(asked) == 1 else models.Filter(should=asked)

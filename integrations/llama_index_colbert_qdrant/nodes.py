@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,13 @@ REF_DOC_KEY = f"{NODE_KEY}.ref_doc_id"
 
 DOCUMENT_INDEX = f"$.{REF_DOC_KEY}"
 """The same as a collection's ``create_index`` takes it."""
+
+THEIR_NODE_KEY = "_node_content"
+"""Payload key of the JSON of a node in LlamaIndex's own store, whose collection may have been upgraded."""
+
+THEIR_REF_DOC_KEY = "ref_doc_id"
+"""Payload path of the document there, and what stands at it where there is none."""
+THEIR_NO_DOCUMENT = "None"
 
 _CLASSES: dict[object, type[BaseNode]] = {
     known.class_name(): known for known in (TextNode, Node, IndexNode, ImageNode, Document, ImageDocument)
@@ -56,7 +64,7 @@ def as_node(record: Record) -> BaseNode:
     A record that LlamaIndex did not write is a `TextNode`; so is a node of a class that LlamaIndex does not have.
     """
     data: dict[str, Any] = {"id_": record.id, "metadata": record.metadata}
-    remainder = record.payload.get(NODE_KEY)
+    remainder = record.payload.get(NODE_KEY, _theirs(record))
     if not isinstance(remainder, Mapping):
         return TextNode(text=record.text, **data)
     data = {**remainder, **data}
@@ -64,8 +72,8 @@ def as_node(record: Record) -> BaseNode:
         data["text"] = record.text
     elif data["text_resource"] is not None:
         data["text_resource"] = {"text": record.text, **data["text_resource"]}
-    del data["ref_doc_id"]
-    return _CLASSES.get(data["class_name"], TextNode).from_dict(data)
+    data.pop("ref_doc_id", None)
+    return _CLASSES.get(data.get("class_name"), TextNode).from_dict(data)
 
 
 def document_hash(record: Record) -> str | None:
@@ -81,6 +89,14 @@ def as_result(hits: Sequence[Hit]) -> VectorStoreQueryResult:
         similarities=[hit.relevance for hit in hits],
         ids=[hit.id for hit in hits],
     )
+
+
+def _theirs(record: Record) -> Any:
+    """Return what LlamaIndex's own store keeps of a node; ``None`` where it did not write the record."""
+    try:
+        return json.loads(record.payload[THEIR_NODE_KEY])
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _remainder(node: BaseNode) -> dict[str, Any]:

@@ -166,12 +166,18 @@ def in_metadata(layout: Layout, keys: Sequence[str], ask: Callable[[str], models
     A record that was made by hand may have its metadata at the top of the payload; a filter that did not look there
     would pass over what the record shows. Whatever is negated has to be negated as a whole, around this.
     """
-    asked = ask(path(layout.metadata_key, *keys))
-    if not layout.made_by_hand or keys[0] == layout.content_key:
+    return below_metadata(layout, path(*keys), ask)
+
+
+def below_metadata(layout: Layout, below: str, ask: Callable[[str], models.Condition]) -> models.Condition:
+    """Do as `in_metadata` does, for a path that is written out, such as ``"tags[]"``."""
+    asked = ask(f"{path(layout.metadata_key)}.{below}")
+    text = path(layout.content_key)
+    if not layout.made_by_hand or below == text or below.startswith((f"{text}.", f"{text}[")):
         return asked
     ours = [empty(layout.metadata_key), empty(ID_KEY)]
     null = models.IsNullCondition(is_null=models.PayloadField(key=layout.metadata_key))
-    return models.Filter(should=[asked, models.Filter(must=[*ours, ask(path(*keys))], must_not=[null])])
+    return models.Filter(should=[asked, models.Filter(must=[*ours, ask(below)], must_not=[null])])
 
 
 def _branches(path: str, numbers: Sequence[Number]) -> list[models.Condition]:
