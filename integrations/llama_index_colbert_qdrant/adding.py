@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from llama_index.core import Settings
+from llama_index.core.callbacks import CBEventType, EventPayload
 from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]  # not in its __all__
 from llama_index.core.instrumentation.events.embedding import EmbeddingEndEvent, EmbeddingStartEvent
 from llama_index.core.schema import BaseNode
@@ -30,13 +33,17 @@ def options_of(given: Mapping[str, Any]) -> dict[str, Any]:
     return {"on_error": "skip", **options}
 
 
-def report_start(model_name: str) -> None:
-    """Tell LlamaIndex's instrumentation that texts are being encoded, and by what."""
-    dispatcher.event(EmbeddingStartEvent(model_dict={"model_name": model_name}))
+@contextmanager
+def reported(model_name: str, texts: Sequence[str]) -> Iterator[None]:
+    """Tell LlamaIndex that texts are being encoded, and by what, as its own embedding models do.
 
-
-def report_end(texts: Sequence[str]) -> None:
-    """Tell LlamaIndex's instrumentation what was encoded; a multivector is not among what it knows."""
+    Both its instrumentation and its callbacks are told; a multivector is not among what they know.
+    """
+    model = {"model_name": model_name}
+    dispatcher.event(EmbeddingStartEvent(model_dict=model))
+    with Settings.callback_manager.event(CBEventType.EMBEDDING, payload={EventPayload.SERIALIZED: model}) as event:
+        yield
+        event.on_end(payload={EventPayload.CHUNKS: list(texts), EventPayload.EMBEDDINGS: []})
     dispatcher.event(EmbeddingEndEvent(chunks=list(texts), embeddings=[]))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
@@ -15,6 +17,8 @@ PLACEHOLDER = [0.0]
 
 SHOWN = [1.0]
 """The placeholder where progress is to be shown: LlamaIndex tells its embedding model, and the store nothing."""
+
+_shown: ContextVar[bool] = ContextVar("shown", default=False)
 
 
 class ColbertTextEmbedding(BaseEmbedding):
@@ -87,9 +91,19 @@ class ColbertTextEmbedding(BaseEmbedding):
         return self._get_query_embedding(query)
 
 
+@contextmanager
+def showing(shown: bool) -> Iterator[None]:
+    """Have stores show the progress of what is added meanwhile: LlamaIndex's pipeline does not tell its store."""
+    token = _shown.set(shown)
+    try:
+        yield
+    finally:
+        _shown.reset(token)
+
+
 def is_shown(nodes: Sequence[BaseNode]) -> bool:
-    """Return whether whoever marked these nodes was told to show progress."""
-    return any(node.embedding == SHOWN for node in nodes)
+    """Return whether whoever adds these nodes, or marked them, was told to show progress."""
+    return _shown.get() or any(node.embedding == SHOWN for node in nodes)
 
 
 def embedded(nodes: Sequence[BaseNode]) -> list[BaseNode]:

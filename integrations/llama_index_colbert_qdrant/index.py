@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from llama_index.core.indices import VectorStoreIndex
 from llama_index.core.indices.vector_store.retrievers import VectorIndexRetriever
 from llama_index.core.ingestion import run_transformations
-from llama_index.core.schema import Document, NodeWithScore, QueryBundle
+from llama_index.core.schema import BaseNode, Document, NodeWithScore, QueryBundle
 
 if TYPE_CHECKING:
     from llama_index_colbert_qdrant.vector_store import ColbertQdrantVectorStore
@@ -45,6 +45,14 @@ class ColbertVectorStoreIndex(VectorStoreIndex):
             object_map=self._object_map,
             **kwargs,
         )
+
+    def insert_nodes(self, nodes: Sequence[BaseNode], **insert_kwargs: Any) -> None:
+        """Store nodes, and show progress where the index was made to."""
+        super().insert_nodes(nodes, **{"show_progress": self._show_progress, **insert_kwargs})
+
+    async def ainsert_nodes(self, nodes: Sequence[BaseNode], **insert_kwargs: Any) -> None:
+        """Do as `insert_nodes` does, without blocking."""
+        await super().ainsert_nodes(nodes, **{"show_progress": self._show_progress, **insert_kwargs})
 
     def insert_documents(self, documents: Sequence[Document], *, show_progress: bool = False) -> None:
         """Split, encode and store documents together; what was stored of them and is no longer there is deleted.

@@ -9,7 +9,6 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from llama_index.core.bridge.pydantic import PrivateAttr
-from llama_index.core.ingestion import IngestionPipeline
 from llama_index.core.node_parser import SentenceSplitter
 from llama_index.core.schema import BaseNode, Document, TransformComponent
 from llama_index.core.vector_stores.types import (
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from colbert_qdrant.types import Embedder
     from llama_index_colbert_qdrant.calls import Calls
     from llama_index_colbert_qdrant.index import ColbertVectorStoreIndex
+    from llama_index_colbert_qdrant.pipeline import ColbertIngestionPipeline
 
 
 class ColbertQdrantVectorStore(BasePydanticVectorStore):
@@ -225,7 +225,9 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
             index.insert_documents(documents, show_progress=show_progress)
         return index  # type: ignore[no-any-return]
 
-    def as_pipeline(self, transformations: list[TransformComponent] | None = None, **kwargs: Any) -> IngestionPipeline:
+    def as_pipeline(
+        self, transformations: list[TransformComponent] | None = None, **kwargs: Any
+    ) -> ColbertIngestionPipeline:
         """Return a pipeline that ends in the store.
 
         LlamaIndex hands only those nodes on that have an embedding: one of a pipeline's own making, without
@@ -238,8 +240,10 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
         **kwargs
             As for ``IngestionPipeline``, such as ``docstore`` and ``docstore_strategy``.
         """
+        from llama_index_colbert_qdrant.pipeline import ColbertIngestionPipeline
+
         steps = [self.splitter()] if transformations is None else list(transformations)
-        return IngestionPipeline(transformations=[*steps, ColbertTextEmbedding()], vector_store=self, **kwargs)
+        return ColbertIngestionPipeline(transformations=[*steps, ColbertTextEmbedding()], vector_store=self, **kwargs)
 
     def splitter(self) -> SentenceSplitter:
         """Return what cuts documents into nodes that the model reads at once, by its own tokenizer.
@@ -258,8 +262,8 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
             Of any class. Metadata is stored as JSON; binary data of media is not stored, as in LlamaIndex's own
             stores.
         show_progress
-            Draw a bar of the encoding; ``None``: where whoever gave the nodes their `ColbertTextEmbedding` was to
-            show progress.
+            Draw a bar of the encoding; ``None``: where the index or the pipeline (of `as_pipeline`) that adds them was
+            to show progress.
         **add_kwargs
             Further arguments of `MultivectorCollection.add`. With ``on_error="skip"`` nodes that can't be stored are
             left out without a word, but for the ids that are returned.
@@ -278,10 +282,9 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
         if self._indexes_documents and DOCUMENT_INDEX not in self._collection.indexes():
             self._collection.create_index(DOCUMENT_INDEX, "keyword")
         self._indexes_documents = False
-        adding.report_start(self._collection.embedder.model_name)
         shown = is_shown(nodes) if show_progress is None else show_progress
-        report = self._collection.add(**columns, show_progress=shown, **options)
-        adding.report_end(columns["encoded_as"])
+        with adding.reported(self._collection.embedder.model_name, columns["encoded_as"]):
+            report = self._collection.add(**columns, show_progress=shown, **options)
         return adding.settled(report, len(nodes), add_kwargs)
 
     async def async_add(self, nodes: Sequence[BaseNode], show_progress: bool | None = None, **kwargs: Any) -> list[str]:
@@ -292,10 +295,9 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
         if self._indexes_documents and DOCUMENT_INDEX not in await collection.indexes():
             await collection.create_index(DOCUMENT_INDEX, "keyword")
         self._indexes_documents = False
-        adding.report_start(self._collection.embedder.model_name)
         shown = is_shown(nodes) if show_progress is None else show_progress
-        report = await collection.add(**columns, show_progress=shown, **options)
-        adding.report_end(columns["encoded_as"])
+        with adding.reported(self._collection.embedder.model_name, columns["encoded_as"]):
+            report = await collection.add(**columns, show_progress=shown, **options)
         return adding.settled(report, len(nodes), kwargs)
 
     def keep_only(self, nodes: Sequence[BaseNode], *, of: Sequence[str]) -> None:

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from llama_index.core import StorageContext, VectorStoreIndex, load_index_from_storage
 from llama_index.core.agent.workflow import ReActAgent
-from llama_index.core.base.llms.types import CompletionResponse, LLMMetadata
+from llama_index.core.base.llms.types import ChatMessage, CompletionResponse, LLMMetadata
 from llama_index.core.indices.query.query_transform import HyDEQueryTransform
 from llama_index.core.ingestion import DocstoreStrategy
 from llama_index.core.llms import MockLLM
 from llama_index.core.llms.callbacks import llm_completion_callback
 from llama_index.core.llms.custom import CustomLLM
+from llama_index.core.memory import Memory, VectorMemoryBlock
 from llama_index.core.node_parser import HierarchicalNodeParser, SentenceWindowNodeParser, get_leaf_nodes
 from llama_index.core.postprocessor import MetadataReplacementPostProcessor, SimilarityPostprocessor
 from llama_index.core.query_engine import (
@@ -314,6 +315,31 @@ async def test_agent_with_a_tool(index: ColbertVectorStoreIndex) -> None:
     [call] = result.tool_calls
     assert "a simulation run by machines" in str(call.tool_output)
     assert "It is a simulation." in str(result)
+
+
+async def test_memory(store: ColbertQdrantVectorStore) -> None:
+    block = VectorMemoryBlock(
+        vector_store=store,
+        embed_model=ColbertTextEmbedding(marks_queries=True),
+        similarity_top_k=1,
+        retrieval_context_window=1,
+    )
+    memory = Memory.from_defaults(session_id="mine", memory_blocks=[block], insert_method="user")
+    said = {"mine": ["My cat is called Tiger.", "I work as a baker."], "another's": ["My cat is called Minka."]}
+    for session, texts in said.items():
+        for text in texts:
+            await block.aput(
+                [ChatMessage(text, additional_kwargs={"session_id": session})], from_short_term_memory=True
+            )
+
+    asked = [ChatMessage("What is the name of my cat?")]
+    remembered = await block.aget(asked, session_id="mine")
+    await memory.aput(asked[0])
+    [message] = await memory.aget()
+
+    assert remembered == "<message role='user'>My cat is called Tiger.</message>"
+    assert remembered in str(message.content)
+    assert {node.metadata["session_id"] for node in store.get_nodes()} == {"mine", "another's"}
 
 
 def test_index_from_storage_without_a_key(store: ColbertQdrantVectorStore, tmp_path: Path) -> None:
