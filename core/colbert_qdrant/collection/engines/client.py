@@ -16,6 +16,7 @@ from colbert_qdrant._fork import first_after_fork, renewed_after_fork
 from colbert_qdrant._whole import carried_out_whole
 from colbert_qdrant.collection.engines.answers import Server, translated
 from colbert_qdrant.collection.engines.bm25 import with_bm25_vectors
+from colbert_qdrant.collection.engines.grpc_points import as_message
 from colbert_qdrant.collection.engines.versions import (
     NEWEST,
     Version,
@@ -109,7 +110,7 @@ class ClientEngine:
             self._version = self._ask_version()
         if self._version is not None:
             check_call(self._version, method, arguments)
-        ready = as_local(arguments) if self.is_local else as_lists(arguments)
+        ready = _ready(method, arguments, self.wire)
         operation: Callable[..., Any] = getattr(self.client, method)
         try:
             answer = self._in_turn(method, operation, ready)
@@ -181,7 +182,7 @@ class AsyncClientEngine:
             self._version = await self._ask_version()
         if self._version is not None:
             check_call(self._version, method, arguments)
-        ready = as_local(arguments) if self.is_local else as_lists(arguments)
+        ready = _ready(method, arguments, self.wire)
         operation: Callable[..., Any] = getattr(self.client, method)
         try:
             answer = await operation(**ready)
@@ -218,6 +219,15 @@ def is_local(client: QdrantClient | AsyncQdrantClient) -> bool:
     from qdrant_client.local.qdrant_local import QdrantLocal
 
     return isinstance(client._client, QdrantLocal | AsyncQdrantLocal)
+
+
+def _ready(method: str, arguments: Mapping[str, Any], wire: Wire) -> dict[str, Any]:
+    """Return the arguments as the client takes them."""
+    if wire is _IN_PROCESS:
+        return as_local(arguments)
+    if wire is _GRPC and method == "upsert":
+        return {**arguments, "points": [as_message(point) for point in arguments["points"]]}
+    return as_lists(arguments)
 
 
 def as_local(arguments: Mapping[str, Any]) -> dict[str, Any]:
