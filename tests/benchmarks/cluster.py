@@ -198,9 +198,9 @@ def _rate(outcome: Outcome, searches: list[Search], vectors: Any, queries: Any) 
     for search in searches:
         known = scores[search.query][: search.acknowledged]
         best = np.argsort(-known)[:10]
-        if len(best) < 10 or not search.hits:
+        if len(best) < 10:
             continue
-        displaced = min(search.hits.values()) + 0.005  # what half precision can't tell apart is as good
+        displaced = min(search.hits.values(), default=0.0) + 0.005  # what half precision can't tell apart is as good
         kept = [str(row) in search.hits or (len(search.hits) == 10 and known[row] <= displaced) for row in best]
         shares.setdefault(search.phase, []).append(float(np.mean(kept)))
     outcome.shares = {phase: float(np.mean(each)) for phase, each in shares.items()}

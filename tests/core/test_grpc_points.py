@@ -9,7 +9,7 @@ import pytest
 from qdrant_client import models
 from qdrant_client.conversions.conversion import RestToGrpc
 
-from colbert_qdrant.collection.engines.grpc_points import as_message, as_vector
+from colbert_qdrant.collection.engines.grpc_points import as_message, as_request, as_vector
 
 PAYLOAD = {"text": "blue sky", "metadata": {"year": 1990, "rating": 4.5, "tags": ["a", None, True]}}
 BESIDE: dict[str, Any] = {
@@ -54,3 +54,15 @@ def test_and_so_is_one_whose_vector_has_no_name(vector: Any, qdrant_id: Any) -> 
 def test_rows_that_do_not_lie_side_by_side() -> None:
     array = np.arange(24, dtype=np.float32).reshape(4, 6)[::2, ::3]
     assert [list(row.data) for row in as_vector(array).multi_dense.vectors] == array.tolist()
+
+
+def test_an_upsert_says_no_more_than_is_known_here() -> None:
+    point = models.PointStruct.model_construct(id=7, vector=np.eye(2), payload=None)
+    known = {"collection_name": "docs", "points": [point], "wait": True, "shard_key_selector": "asia"}
+
+    request = as_request(known)
+
+    assert request is not None
+    assert (request.collection_name, request.wait, len(request.points)) == ("docs", True, 1)
+    assert [key.keyword for key in request.shard_key_selector.shard_keys] == ["asia"]
+    assert as_request({**known, "ordering": models.WriteOrdering.STRONG}) is None  # and the client is asked

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -74,14 +74,13 @@ TEXTS = [f"{LONG if number % 10 == 0 else 'short'} {number}" for number in range
 
 
 def test_add_counts_all_that_it_cut_in_one_warning_at_the_callers_line(
-    tiny_folder: Path, place: dict[str, Any]
+    tiny_folder: Path, make_collection: Callable[..., MultivectorCollection]
 ) -> None:
-    embedder = ColbertEmbedder(tiny_folder, document_length=32)
+    collection = make_collection(ColbertEmbedder(tiny_folder, document_length=32))
 
-    with MultivectorCollection("cut", embedder, **place) as collection:
-        with pytest.warns(UserWarning, match="were cut") as caught:
-            collection.add(TEXTS)
-        line = inspect.currentframe().f_lineno - 1  # type: ignore[union-attr]
+    with pytest.warns(UserWarning, match="were cut") as caught:
+        collection.add(TEXTS)
+    line = inspect.currentframe().f_lineno - 1  # type: ignore[union-attr]
 
     [said] = caught
     assert str(said.message) == (

@@ -7,6 +7,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from colbert_qdrant._fork import first_after_fork, renewed_after_fork
 from colbert_qdrant._whole import carried_out_whole
 from colbert_qdrant.collection.engines.answers import Server, translated
 from colbert_qdrant.collection.engines.bm25 import with_bm25_vectors
-from colbert_qdrant.collection.engines.grpc_points import as_message
+from colbert_qdrant.collection.engines.grpc_points import as_request
 from colbert_qdrant.collection.engines.versions import (
     NEWEST,
     Version,
@@ -110,11 +111,10 @@ class ClientEngine:
             self._version = self._ask_version()
         if self._version is not None:
             check_call(self._version, method, arguments)
-        ready = _ready(method, arguments, self.wire)
-        operation: Callable[..., Any] = getattr(self.client, method)
+        operation = _bound(self.client, method, arguments, self.wire)
         try:
-            answer = self._in_turn(method, operation, ready)
-            grown = method == "upsert" and self._watches_growth and self._documents(ready["collection_name"])
+            answer = self._in_turn(method, operation)
+            grown = method == "upsert" and self._watches_growth and self._documents(arguments["collection_name"])
         except Exception as error:
             failure, cause = translated(error, method, arguments, self._server)
         else:
@@ -138,10 +138,10 @@ class ClientEngine:
         warn_of_age(version)
         return version
 
-    def _in_turn(self, method: str, operation: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+    def _in_turn(self, method: str, operation: Callable[[], Any]) -> Any:
         def work() -> Any:
             with self._turn:
-                return operation(**arguments)
+                return operation()
 
         return carried_out_whole(work) if self._is_torn_by_interrupts and method in _WRITES else work()
 
@@ -182,10 +182,9 @@ class AsyncClientEngine:
             self._version = await self._ask_version()
         if self._version is not None:
             check_call(self._version, method, arguments)
-        ready = _ready(method, arguments, self.wire)
-        operation: Callable[..., Any] = getattr(self.client, method)
+        operation = _bound(self.client, method, arguments, self.wire)
         try:
-            answer = await operation(**ready)
+            answer = await operation()
         except Exception as error:
             failure, cause = translated(error, method, arguments, self._server)
         else:
@@ -221,13 +220,15 @@ def is_local(client: QdrantClient | AsyncQdrantClient) -> bool:
     return isinstance(client._client, QdrantLocal | AsyncQdrantLocal)
 
 
-def _ready(method: str, arguments: Mapping[str, Any], wire: Wire) -> dict[str, Any]:
-    """Return the arguments as the client takes them."""
+def _bound(
+    client: QdrantClient | AsyncQdrantClient, method: str, arguments: Mapping[str, Any], wire: Wire
+) -> Callable[[], Any]:
+    """Return a call that is only to be made, its arguments as the client takes them."""
     if wire is _IN_PROCESS:
-        return as_local(arguments)
-    if wire is _GRPC and method == "upsert":
-        return {**arguments, "points": [as_message(point) for point in arguments["points"]]}
-    return as_lists(arguments)
+        return partial(getattr(client, method), **as_local(arguments))
+    if wire is _GRPC and method == "upsert" and (request := as_request(arguments)) is not None:
+        return partial(client.grpc_points.Upsert, request, timeout=client.init_options.get("timeout"))
+    return partial(getattr(client, method), **as_lists(arguments))
 
 
 def as_local(arguments: Mapping[str, Any]) -> dict[str, Any]:

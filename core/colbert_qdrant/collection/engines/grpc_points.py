@@ -18,16 +18,33 @@ _DATA = b"\x0a"
 """Field 1, by length: ``DenseVector.data`` and ``MultiDenseVector.vectors`` both."""
 
 
+_SENT = {"collection_name", "points", "wait", "shard_key_selector"}
+
+
+def as_request(arguments: Mapping[str, Any]) -> grpc.UpsertPoints | None:
+    """Return the request of an upsert; ``None`` where it says what is not known here, and is left to the client."""
+    if set(arguments) - _SENT or not isinstance(arguments["points"], list):
+        return None
+    shards = arguments.get("shard_key_selector")
+    return grpc.UpsertPoints(
+        collection_name=arguments["collection_name"],
+        wait=arguments.get("wait", True),
+        points=[as_message(point) for point in arguments["points"]],
+        shard_key_selector=None if shards is None else RestToGrpc.convert_shard_key_selector(shards),
+    )
+
+
 def as_message(point: models.PointStruct) -> grpc.PointStruct:
     """Return a point as the message that an upsert carries."""
-    if isinstance(point.vector, Mapping):
-        made = {name: as_vector(vector) for name, vector in point.vector.items() if isinstance(vector, np.ndarray)}
-        others = {name: vector for name, vector in point.vector.items() if name not in made}
+    vector: Any = point.vector  # the client's type knows of no arrays
+    if isinstance(vector, Mapping):
+        made = {name: as_vector(value) for name, value in vector.items() if isinstance(value, np.ndarray)}
+        others = {name: value for name, value in vector.items() if name not in made}
         vectors = grpc.Vectors(vectors=grpc.NamedVectors(vectors={**made, **_converted(others)}))
-    elif isinstance(point.vector, np.ndarray):
-        vectors = grpc.Vectors(vector=as_vector(point.vector))
+    elif isinstance(vector, np.ndarray):
+        vectors = grpc.Vectors(vector=as_vector(vector))
     else:
-        vectors = RestToGrpc.convert_vector_struct(point.vector)
+        vectors = RestToGrpc.convert_vector_struct(vector)
     return grpc.PointStruct(
         id=RestToGrpc.convert_extended_point_id(point.id),
         payload=None if point.payload is None else RestToGrpc.convert_payload(point.payload),
