@@ -30,7 +30,7 @@ from langchain_colbert_qdrant import ColbertQdrantRetriever
 MODULES = ["bisect", "calendar", "csv", "functools", "glob", "heapq", "itertools", "json", "os", "pathlib", "random"]
 MODULES += ["shutil", "statistics", "textwrap"]
 QUESTIONS = [
-    "How do I delete a whole directory tree?",
+    "How do I find the median of some numbers?",
     "Which function gives me the n largest elements?",
     "How can I cache the results of a function?",
 ]

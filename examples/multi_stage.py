@@ -12,17 +12,21 @@ import tempfile
 import time
 from pathlib import Path
 
-from stdlib_docs import paragraphs
+from stdlib_docs import docstrings
 
 from colbert_qdrant import Bm25, ColbertEmbedder, MultivectorCollection, Muvera
 
-QUESTIONS = [
-    "How do I run a function later in another thread and wait for its result?",
-    "parse dates written in ISO format",
-    "remove a directory and everything in it",
-    "count how often each element occurs",
-]
-MODULES = ("concurrent", "datetime", "shutil", "collections", "threading", "os", "json", "random", "statistics")
+QUESTIONS = {
+    "run code after a delay": "threading.Timer",
+    "the middle value of some numbers": "statistics.median",
+    "pick several elements without repeating any": "random.Random.sample",
+    "the n largest elements": "heapq.nlargest",
+    # One that fails: `os.removedirs` says "remove" and "directories", `shutil.rmtree` speaks of its arguments mostly.
+    # No first stage mends that: the order is MaxSim's, and the model's token vectors stay close to the words.
+    "remove a directory and everything in it": "shutil.rmtree",
+}
+"""What is asked, and what answers it."""
+MODULES = ("collections", "heapq", "json", "os", "random", "shutil", "statistics", "textwrap", "threading")
 
 
 def main() -> None:
@@ -30,17 +34,17 @@ def main() -> None:
     parser.add_argument("--path", type=Path, help="where to keep the collection (a temporary folder)")
     options = parser.parse_args()
 
-    embedder = ColbertEmbedder("all-MiniLM-L6-v2-int8")
-    corpus = list(paragraphs(*MODULES))
+    embedder = ColbertEmbedder("all-MiniLM-L6-v2-int8", long_documents="window")
+    corpus = list(docstrings(*MODULES))
     with tempfile.TemporaryDirectory() as temporary:
         path = options.path or temporary
         with MultivectorCollection("stdlib", embedder, path=path, stages=[Muvera.from_embedder(embedder)]) as docs:
             report = docs.add(
                 texts=[paragraph.text for paragraph in corpus],
-                metadatas=[{"module": paragraph.module, "name": paragraph.name} for paragraph in corpus],
+                metadatas=[{"module": paragraph.module} for paragraph in corpus],
                 ids=[paragraph.id for paragraph in corpus],
             )
-            print(f"{report.stored} paragraphs ({report.encoded} encoded now); stages: {stage_names(docs)}")
+            print(f"{report.stored} docstrings ({report.encoded} encoded now); stages: {stage_names(docs)}")
             compare(docs)
 
             if "bm25" not in stage_names(docs):
@@ -56,7 +60,7 @@ def stage_names(docs: MultivectorCollection) -> str:
 def compare(docs: MultivectorCollection) -> None:
     """Ask each question through the stages and exhaustively, and show what that takes."""
     docs.search("warm up")
-    for question in QUESTIONS:
+    for question, answer in QUESTIONS.items():
         start = time.perf_counter()
         staged = docs.search(question, limit=10, candidates=50)
         middle = time.perf_counter()
@@ -64,7 +68,8 @@ def compare(docs: MultivectorCollection) -> None:
         end = time.perf_counter()
         same = len({hit.id for hit in staged} & {hit.id for hit in exact})
         best = staged[0]
-        print(f"\n{question}\n  {best.metadata['module']}.{best.metadata['name']}: {best.text[:80]}")
+        verdict = "right" if best.id == answer else f"wrong: {answer} answers it"
+        print(f"\n{question}\n  {best.id} ({verdict}): {best.text[:80]}")
         print(
             f"  {1000 * (middle - start):.1f} ms through the stages, {1000 * (end - middle):.1f} ms over all;", end=" "
         )
