@@ -41,6 +41,7 @@ BENCHMARKS = {
     "ingest": "Adding documents: time outside of the model",
     "serving": "Many queries at once: the event loop's lag",
     "faults": "Adding through a server that fails one request in five",
+    "upload": "Adding to a server where the encoder costs nothing",
     "cluster": "Three nodes: one is killed and comes back, another leaves",
     "maxsim": "MaxSim, beside a loop and maxsim-cpu",
     "muvera_vs_fastembed": "MUVERA, beside FastEmbed",
