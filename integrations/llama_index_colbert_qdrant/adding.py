@@ -15,7 +15,7 @@ from llama_index.core.schema import BaseNode
 
 from colbert_qdrant.errors import InvalidInput
 from llama_index_colbert_qdrant import migration
-from llama_index_colbert_qdrant.embedding import embedded
+from llama_index_colbert_qdrant.embedding import embeddings_of
 
 if TYPE_CHECKING:
     from colbert_qdrant.collection.ingest import AddReport
@@ -68,12 +68,12 @@ def settled(report: AddReport, total: int, given: Mapping[str, Any]) -> list[str
 
 def warn_of_embeddings(nodes: Sequence[BaseNode]) -> bool:
     """Say that an embedding model is paid for nothing, where nodes come with its vectors; return whether it was."""
-    given = embedded(nodes)
+    given = [embedding for embedding in embeddings_of(nodes) if embedding is not None]
     if given:
         warnings.warn(
-            f"nodes come with embeddings ({len(given[0].embedding or ())} numbers each) that nobody looks at: this "
+            f"nodes come with embeddings ({len(given[0])} numbers each) that nobody looks at: this "
             "store encodes texts itself. Settings.embed_model = ColbertTextEmbedding(), or an index of "
-            "store.as_index(), saves them",
+            "store.as_index(), saves them; stages=[Dense(model)] and embed_model=model make use of them",
             stacklevel=4,
         )
     return bool(given)

@@ -18,6 +18,9 @@ PLACEHOLDER = [0.0]
 SHOWN = [1.0]
 """The placeholder where progress is to be shown: LlamaIndex tells its embedding model, and the store nothing."""
 
+UNNAMED = "unknown"
+"""What LlamaIndex calls a model that says no name."""
+
 _shown: ContextVar[bool] = ContextVar("shown", default=False)
 
 
@@ -106,6 +109,27 @@ def is_shown(nodes: Sequence[BaseNode]) -> bool:
     return _shown.get() or any(node.embedding == SHOWN for node in nodes)
 
 
-def embedded(nodes: Sequence[BaseNode]) -> list[BaseNode]:
-    """Return the nodes that come with an embedding of a real model."""
-    return [node for node in nodes if node.embedding is not None and len(node.embedding) > 1]
+def embeddings_of(nodes: Sequence[BaseNode]) -> list[list[float] | None]:
+    """Return the embedding of each node that comes with one of a real model."""
+    return [node.embedding if node.embedding is not None and len(node.embedding) > 1 else None for node in nodes]
+
+
+def stage_of(embed_model: BaseEmbedding, stages: Sequence[Any]) -> str:
+    """Return the name of the `Dense` stage that this model is the encoder of.
+
+    It is where it is the same object, or of the same class and with the same name, which has to be one.
+
+    Raises
+    ------
+    InvalidInput
+        It is of none.
+    """
+    for stage in stages:
+        encoder: Any = getattr(stage, "encoder", None)
+        is_named = type(encoder) is type(embed_model) and embed_model.model_name not in ("", UNNAMED)
+        if encoder is embed_model or (is_named and encoder.model_name == embed_model.model_name):
+            return str(stage.name)
+    raise InvalidInput(
+        f"embed_model={type(embed_model).__name__} ({embed_model.model_name!r}) is the encoder of no first stage, so "
+        "its embeddings would not be looked at: give stages=[Dense(embed_model)] as well"
+    )

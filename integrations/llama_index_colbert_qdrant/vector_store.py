@@ -21,7 +21,7 @@ from llama_index.core.vector_stores.types import (
 from colbert_qdrant.embedders import windowed
 from colbert_qdrant.errors import InvalidInput
 from llama_index_colbert_qdrant import adding, migration
-from llama_index_colbert_qdrant.embedding import ColbertTextEmbedding, is_shown
+from llama_index_colbert_qdrant.embedding import ColbertTextEmbedding, embeddings_of, is_shown, stage_of
 from llama_index_colbert_qdrant.nodes import DOCUMENT_INDEX, as_columns, as_node, as_result, document_hash
 from llama_index_colbert_qdrant.splitting import splitter_for
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from llama_index.core.base.embeddings.base import BaseEmbedding
     from qdrant_client import QdrantClient
 
     from colbert_qdrant import MultivectorCollection, Muvera, Storage
@@ -43,7 +44,8 @@ if TYPE_CHECKING:
 class ColbertQdrantVectorStore(BasePydanticVectorStore):
     """Nodes stored as one vector a token and found by MaxSim: text in, text queries.
 
-    The store encodes nodes and queries itself; embeddings of nodes and queries are never looked at. What it writes
+    The store encodes nodes and queries itself; embeddings of queries are never looked at, those of nodes only where
+    `embed_model` says whose they are. What it writes
     LangChain's ``ColbertQdrantVectorStore`` reads, and the other way round. There is nothing to persist: a store
     on the same place finds its nodes again.
 
@@ -62,6 +64,9 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
         What its parts are called in Qdrant.
     stages
         What finds candidates for MaxSim: `Muvera`, `Dense`, `Bm25`, or several. See `MultivectorCollection`.
+    embed_model
+        The model that embeds the nodes, where it is the encoder of a `Dense` stage too: the stage then takes a node's
+        ``embedding`` and does not compute it again. It has to be the same object, or of the same class and name.
     enable_hybrid
         Candidates by words beside those by meaning, and so the mode "hybrid": ``[Muvera(dim), Bm25()]`` where there
         are no `stages`, else a `Bm25` more.
@@ -110,6 +115,7 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
     _collection: MultivectorCollection = PrivateAttr()
     _is_shared: bool = PrivateAttr(default=False)
     _indexes_documents: bool = PrivateAttr(default=True)
+    _dense: str | None = PrivateAttr(default=None)
     _has_warned: bool = PrivateAttr(default=False)
 
     def __init__(
@@ -129,6 +135,7 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
         content_key: str = "page_content",
         metadata_key: str = "metadata",
         stages: Iterable[Stage | Muvera] | None = None,
+        embed_model: BaseEmbedding | None = None,
         enable_hybrid: bool = False,
         storage: Storage | None = None,
         indexes: Mapping[str, Index] | None = None,
@@ -143,6 +150,8 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
         migration.refuse(others, type(self).__name__)
         if others.get("aclient") is not None and client is None and url is None:
             raise InvalidInput("aclient= alone opens nothing: give url=, whose I/O is asynchronous too, or client=")
+        stages = None if stages is None else list(stages)
+        dense = None if embed_model is None else stage_of(embed_model, stages or ())
         whole = windowed(embedder)
         collection = MultivectorCollection(
             collection_name,
@@ -165,6 +174,7 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
             shard_key=shard_key,
         )
         self._hold(collection, is_shared=False)
+        self._dense = dense
         self._indexes_documents = index_doc_id and tenant is None
 
     @classmethod
@@ -452,7 +462,9 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         """Return a store over the same collection, which stays this store's to close."""
-        return type(self).of(self._collection)
+        store = type(self).of(self._collection)
+        store._dense = self._dense
+        return store
 
     def __getstate__(self) -> NoReturn:
         """Refuse: LlamaIndex would drop the connection and open an empty collection in memory on the other side."""
@@ -473,6 +485,8 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
         self._indexes_documents = collection.layout.tenant is None  # one of several may not change the collection
 
     def _columns(self, nodes: Sequence[BaseNode]) -> dict[str, Any]:
+        if self._dense is not None:
+            return as_columns(nodes) | {"stage_vectors": {self._dense: embeddings_of(nodes)}}
         self._has_warned = self._has_warned or adding.warn_of_embeddings(nodes)
         return as_columns(nodes)
 

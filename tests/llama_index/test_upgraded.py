@@ -19,6 +19,7 @@ from llama_index.core.vector_stores.types import (
 from llama_index.core.vector_stores.utils import node_to_metadata_dict
 from qdrant_client import models
 
+import servers
 from colbert_qdrant import MultivectorCollection
 from colbert_qdrant.collection.engines import Place, connect
 from conftest import WordEmbedder
@@ -78,8 +79,8 @@ def upgraded(place: dict[str, Any], payloads: Mapping[str, Mapping[str, Any]]) -
         engine.close()
     with MultivectorCollection.upgrade(name, WordEmbedder(), dense=means, **place) as collection:
         yield ColbertQdrantVectorStore.of(collection)
-        if "url" in place:
-            collection.drop(name, **place)
+    if "url" in place:
+        servers.drop({name})
 
 
 @pytest.fixture

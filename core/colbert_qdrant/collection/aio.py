@@ -180,13 +180,20 @@ class AsyncMultivectorCollection(AsyncManagedCollection):
         extras: Iterable[Mapping[str, Any]] | None = None,
         encoded_as: Iterable[str] | None = None,
         vectors: Iterable[Any] | None = None,
+        stage_vectors: Mapping[str, Iterable[Any]] | None = None,
         on_error: OnError = "raise",
         show_progress: bool | None = None,
         progress: Callable[[AddReport], None] | None = None,
     ) -> AddReport:
         """Encode and store documents; see `MultivectorCollection.add`."""
         source = Source(
-            texts=texts, metadatas=metadatas, ids=ids, extras=extras, encoded_as=encoded_as, vectors=vectors
+            texts=texts,
+            metadatas=metadatas,
+            ids=ids,
+            extras=extras,
+            encoded_as=encoded_as,
+            vectors=vectors,
+            stage_vectors=stage_vectors,
         )
         await self._open()
         with progress_bar(vectors if texts is None else texts, show=show_progress, also=progress) as advance:

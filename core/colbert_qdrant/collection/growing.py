@@ -11,10 +11,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 from qdrant_client import models
 
-from colbert_qdrant.collection import points, schema
+from colbert_qdrant.collection import points, schema, stage_vectors
 from colbert_qdrant.collection.operations import (
     SCROLL_PAGE,
     Call,
@@ -26,10 +25,9 @@ from colbert_qdrant.collection.patience import patient
 from colbert_qdrant.collection.points import PointId, Record
 from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.collection.stages import Stage, as_stages
-from colbert_qdrant.embedders import encoded_all
 from colbert_qdrant.errors import ColbertQdrantError, CollectionMismatch, EngineError, InvalidInput, UnsupportedByEngine
 from colbert_qdrant.telemetry import logger
-from colbert_qdrant.types import Embedder, Multivector
+from colbert_qdrant.types import Embedder
 
 _TRIES = 5
 """To write what a collection remembers, while others do so too: the last of two writers wins."""
@@ -159,29 +157,11 @@ def _made_of(record: Record) -> tuple[Any, str]:
     return record.payload.get(points.HASH_KEY), record.text
 
 
-def vectors_of(stage: Stage, texts: Sequence[str], multivectors: Sequence[Multivector]) -> list[Any]:
-    """Return a stage's vector of each document.
-
-    Raises
-    ------
-    InvalidInput
-        It gives fewer or more.
-    """
-    return list(encoded_all(stage.encode_documents(texts, multivectors), len(texts), f"stage {stage.name!r}"))
-
-
-def is_finite(vector: Any) -> bool:
-    """Tell whether Qdrant can compare a stage's vector; texts that it encodes itself always are."""
-    if isinstance(vector, models.Document):
-        return True
-    return bool(np.isfinite(np.asarray(vector.values if isinstance(vector, models.SparseVector) else vector)).all())
-
-
 def _stage_vectors(stage: Stage, records: Sequence[Record], _: Embedder) -> list[Any]:
     multivectors = [record.vectors for record in records if record.vectors is not None]
-    made = vectors_of(stage, [record.text for record in records], multivectors)
+    made = stage_vectors.made(stage, [record.text for record in records], multivectors)
     for record, vector in zip(records, made, strict=True):
-        if not is_finite(vector):
+        if not stage_vectors.is_finite(vector):
             raise InvalidInput(
                 f"id {record.id!r}: the vector of stage {stage.name!r} has a value that is NaN or infinite"
             )

@@ -15,11 +15,12 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from qdrant_client import models
 
-from colbert_qdrant.collection import growing, points
+from colbert_qdrant.collection import growing, points, stage_vectors
 from colbert_qdrant.collection.operations import Call, Finish, Operation, RecordId, Start
 from colbert_qdrant.collection.patience import patient
 from colbert_qdrant.collection.points import NewRecord, PointId, Wire
 from colbert_qdrant.collection.schema import Layout
+from colbert_qdrant.collection.stages import Stage
 from colbert_qdrant.embedders import encoded_all
 from colbert_qdrant.errors import ColbertQdrantError, InvalidInput
 from colbert_qdrant.types import Embedder
@@ -91,6 +92,7 @@ class Source:
     extras: Iterable[Mapping[str, Any]] | None = None
     encoded_as: Iterable[str] | None = None
     vectors: Iterable[Any] | None = None
+    stage_vectors: Mapping[str, Iterable[Any]] | None = None
 
     def __post_init__(self) -> None:
         """Refuse a string, whose characters would be taken for texts."""
@@ -105,7 +107,10 @@ class Source:
     def is_at_hand(self) -> bool:
         """Whether all is in memory already, and may be looked at before anything is written."""
         texts = self.vectors if self.texts is None else self.texts
-        return isinstance(texts, Sequence | np.ndarray) and isinstance(self.vectors, Sequence | np.ndarray | None)
+        beside = [self.vectors, *(self.stage_vectors or {}).values()]
+        return isinstance(texts, Sequence | np.ndarray) and all(
+            isinstance(column, Sequence | np.ndarray | None) for column in beside
+        )
 
 
 Payload: TypeAlias = dict[str, Any]
@@ -134,7 +139,7 @@ def add(
     as_opened = layout
     unchanged: list[PointId] = []
     first = True
-    records = check_records(source, report, on_error, layout.dim)
+    records = check_records(source, report, on_error, layout.dim, layout.stages)
     if source.is_at_hand:
         records = iter(list(records))  # what is known in full is checked in full before anything is written
     try:
@@ -162,14 +167,16 @@ def add(
     return report, layout
 
 
-def check_records(source: Source, report: AddReport, on_error: OnError, dim: int) -> Iterator[NewRecord]:
+def check_records(
+    source: Source, report: AddReport, on_error: OnError, dim: int, stages: Sequence[Stage] = ()
+) -> Iterator[NewRecord]:
     """Bring the columns together, each record checked.
 
     Raises
     ------
     InvalidInput
-        A column is shorter or longer than the texts; with ``on_error="raise"`` also a record that can't be stored,
-        or an id that stands twice.
+        A column is shorter or longer than the texts, or is of no stage; with ``on_error="raise"`` also a record that
+        can't be stored, or an id that stands twice.
     """
     absent = object()
     columns = {
@@ -183,6 +190,8 @@ def check_records(source: Source, report: AddReport, on_error: OnError, dim: int
         )
         if column is not None
     }
+    of_stage = {f"stage_vectors[{name!r}]": name for name in stage_vectors.columns_of(source.stage_vectors, stages)}
+    columns |= {column: iter((source.stage_vectors or {})[name]) for column, name in of_stage.items()}
     texts = source.texts
     if texts is None:  # vectors without a text, of a page's image, say
         texts, columns["vectors"] = _blanks_beside(columns["vectors"])
@@ -205,6 +214,9 @@ def check_records(source: Source, report: AddReport, on_error: OnError, dim: int
                 values.get("vectors"),
                 dim,
             )
+            if of_stage:
+                given = {name: values[column] for column, name in of_stage.items()}
+                record = replace(record, stage_vectors=stage_vectors.check_given(stages, given, position))
             qdrant_id = points.point_id(record.id)
             if qdrant_id in seen:
                 if record_id is None:  # the same text with the same metadata is the same record
@@ -245,7 +257,6 @@ def refusals(layout: Layout, texts: Sequence[str]) -> Operation[list[Failure]]:
 
 def encode(layout: Layout, records: Sequence[NewRecord], embedder: Embedder) -> list[dict[str, Any] | InvalidInput]:
     """Return all vectors of each record by name, or what keeps it from being stored."""
-    texts = [record.encoded_as for record in records]
     results: list[dict[str, Any] | InvalidInput] = []
     encoded = iter(_encoded(layout, [record for record in records if record.vectors is None], embedder))
     for record in records:
@@ -262,12 +273,12 @@ def encode(layout: Layout, records: Sequence[NewRecord], embedder: Embedder) -> 
     good = [number for number, result in enumerate(results) if isinstance(result, dict)]
     multivectors = [results[number][layout.vector_name] for number in good]  # type: ignore[index]  # they are dicts
     for stage in layout.stages if good else ():
-        made = growing.vectors_of(stage, [texts[number] for number in good], multivectors)
+        made = stage_vectors.made_or_given(stage, [records[number] for number in good], multivectors)
         for number, vector in zip(good, made, strict=True):
             result = results[number]
             if isinstance(result, InvalidInput):  # another stage's vector can't be stored
                 continue
-            if growing.is_finite(vector):
+            if stage_vectors.is_finite(vector):
                 result[stage.name] = vector
             else:
                 results[number] = InvalidInput(
@@ -297,29 +308,33 @@ def _named(record: NewRecord) -> str:
     return f"text {record.position} (id {record.id!r})"
 
 
-def _look_up(layout: Layout, window: Sequence[NewRecord]) -> Operation[dict[PointId, Payload]]:
-    """Fetch the payloads of those records that are stored."""
+def _look_up(layout: Layout, window: Sequence[NewRecord]) -> Operation[dict[PointId, models.Record]]:
+    """Fetch those records that are stored, with the vectors of stages that are given anew."""
     ids = [points.point_id(record.id, layout.tenant) for record in window]
-    arguments = {"collection_name": layout.name, "ids": ids, "with_payload": True, "with_vectors": False}
+    given = sorted({name for record in window for name in record.stage_vectors})
+    wanted: bool | list[str] = given if all(given) else True  # the unnamed one has no name to ask for it by
+    arguments = {"collection_name": layout.name, "ids": ids, "with_payload": True, "with_vectors": wanted or False}
     found = yield from patient(Call("retrieve", arguments))
-    return {point.id: point.payload or {} for point in found}
+    return {point.id: point for point in found}
 
 
 def _settle_unchanged(
     layout: Layout,
     settings: Mapping[str, Any],
     window: Sequence[NewRecord],
-    stored: Mapping[PointId, Payload],
+    stored: Mapping[PointId, models.Record],
     report: AddReport,
 ) -> Operation[list[tuple[NewRecord, Payload]]]:
     """Deal with the records whose vectors are stored already; returns the others with their payloads."""
     changed = []
     for record in window:
         payload = points.to_payload(record, layout, settings)
-        before = stored.get(points.point_id(record.id, layout.tenant), {})
+        point = stored.get(points.point_id(record.id, layout.tenant))
+        before = {} if point is None or point.payload is None else point.payload
         # What others put beside our keys, by hand, stays; a key of ours that is no longer there goes.
         after = {**{key: value for key, value in before.items() if not key.startswith("_")}, **payload}
-        if before.get(points.HASH_KEY) != payload[points.HASH_KEY]:
+        is_encoded = before.get(points.HASH_KEY) == payload[points.HASH_KEY]
+        if not (point and is_encoded and stage_vectors.agree(record.stage_vectors, point.vector)):
             changed.append((record, payload))
         elif _as_json(before) == _as_json(after):
             report.unchanged += 1

@@ -119,6 +119,9 @@ class NewRecord:
     extra: Mapping[str, Any]
     vectors: Multivector | None = None
     """Token vectors that were given with the text, which is then not encoded."""
+    stage_vectors: Mapping[str, Any] = field(default_factory=dict)
+    """Vectors of first stages that were given with the text, by stage. A stage's encoder makes the same of it, so
+    no hash knows of them."""
 
     def fingerprint(self, settings: Mapping[str, Any]) -> str:
         """Return a hash of all that the record's vectors depend on: of themselves, where they were given."""

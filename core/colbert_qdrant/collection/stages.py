@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from qdrant_client import models
 
+from colbert_qdrant.collection.stage_vectors import as_sparse
 from colbert_qdrant.collection.storage import StoredBytes, stored_bytes
 from colbert_qdrant.embedding.muvera import Muvera
 from colbert_qdrant.errors import CollectionMismatch, InvalidInput, MissingExtra
@@ -293,7 +294,7 @@ class Sparse:
     def encode_documents(self, texts: Sequence[str], multivectors: Sequence[Multivector]) -> list[Any]:
         """Encode the texts."""
         encode = self.encoder if callable(self.encoder) else self._method("embed")
-        vectors = [self._sparse(vector) for vector in encode(list(texts))]
+        vectors = [as_sparse(vector, f"stage {self.name!r}") for vector in encode(list(texts))]
         if len(vectors) != len(texts):
             raise InvalidInput(f"stage {self.name!r}: {len(texts)} texts became {len(vectors)} vectors")
         return vectors
@@ -302,7 +303,7 @@ class Sparse:
         """Encode the query's text."""
         encode = self.encoder if callable(self.encoder) else self._method("query_embed")
         [vector] = encode([_needed(text, self.name)])
-        return self._sparse(vector)
+        return as_sparse(vector, f"stage {self.name!r}")
 
     def _method(self, name: str) -> Encode:
         method: Encode | None = getattr(self.encoder, name, None)
@@ -311,25 +312,6 @@ class Sparse:
                 f"Sparse({type(self.encoder).__name__}): give FastEmbed's SparseTextEmbedding or a function of texts"
             )
         return method
-
-    def _sparse(self, vector: Any) -> models.SparseVector:
-        indices: Any
-        values: Any
-        if isinstance(vector, Mapping):
-            indices, values = list(vector.keys()), list(vector.values())
-        else:
-            indices, values = getattr(vector, "indices", None), getattr(vector, "values", None)
-        try:
-            places, weights = np.asarray(indices), np.asarray(values, dtype=np.float32)
-            fits = places.ndim == 1 and places.shape == weights.shape and len(np.unique(places)) == len(places)
-            if not (fits and (not places.size or places.dtype.kind in "iu") and np.isfinite(weights).all()):
-                raise ValueError
-            return models.SparseVector(indices=places.astype(np.uint32).tolist(), values=weights.tolist())
-        except (TypeError, ValueError):
-            raise InvalidInput(
-                f"stage {self.name!r}: {vector!r:.80} is no sparse vector; give a finite weight for each index, no "
-                "index twice, as a mapping or as indices and values"
-            ) from None
 
 
 BM25_MODEL = "Qdrant/bm25"

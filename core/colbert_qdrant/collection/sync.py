@@ -259,6 +259,7 @@ class MultivectorCollection(ManagedCollection):
         extras: Iterable[Mapping[str, Any]] | None = None,
         encoded_as: Iterable[str] | None = None,
         vectors: Iterable[Any] | None = None,
+        stage_vectors: Mapping[str, Iterable[Any]] | None = None,
         on_error: OnError = "raise",
         show_progress: bool | None = None,
         progress: Callable[[AddReport], None] | None = None,
@@ -286,6 +287,10 @@ class MultivectorCollection(ManagedCollection):
         vectors
             Token vectors that were computed elsewhere, ``(tokens, dim)`` a text, stored in place of encoding it;
             ``None`` among them: encode this one. Without `texts`, of what has none, such as the image of a page.
+        stage_vectors
+            Vectors of first stages that were computed elsewhere, by stage, such as ``{"dense": [...]}``: one a text,
+            ``None`` where the stage's own encoder is to make it. They are taken for what that encoder makes of the
+            text; one that is stored and is another one is replaced.
         on_error
             ``"skip"``: leave out records that can't be stored and report them; ``"raise"``: stop at the first.
         show_progress
@@ -303,7 +308,13 @@ class MultivectorCollection(ManagedCollection):
             The server failed for longer than the retries last.
         """
         source = Source(
-            texts=texts, metadatas=metadatas, ids=ids, extras=extras, encoded_as=encoded_as, vectors=vectors
+            texts=texts,
+            metadatas=metadatas,
+            ids=ids,
+            extras=extras,
+            encoded_as=encoded_as,
+            vectors=vectors,
+            stage_vectors=stage_vectors,
         )
         with progress_bar(vectors if texts is None else texts, show=show_progress, also=progress) as advance:
             before = self.layout
