@@ -31,6 +31,7 @@ BENCHMARKS = {
     "beir": "Published figures, beside ours",
     "pooling": "Fewer vectors: what token pooling and half precision cost",
     "first_stages": "First stages: quality, latency and size",
+    "storage": "Ways to store token vectors on a server, all-MiniLM-L6-v2-int8",
     "muvera_signs": "What MUVERA's candidates lose by signs",
     "embedded_engine": "The embedded engine, beside qdrant-client's local mode",
     "search_overhead": "What a collection adds to the engine's own search",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +14,11 @@ from qdrant_client import QdrantClient, models
 from colbert_qdrant import Bm25, Dense, MultivectorCollection, Muvera
 from colbert_qdrant.collection import searching
 from colbert_qdrant.collection.searching import SearchOptions
-from colbert_qdrant.collection.stages import MuveraStage, as_stages, plan_prefetch
+from colbert_qdrant.collection.stages import MuveraStage, as_stages, bm25_vector, plan_prefetch
 from colbert_qdrant.collection.storage import Storage, footprint
 from colbert_qdrant.errors import CollectionMismatch, InvalidInput, UnsupportedByEngine
 from conftest import WordEmbedder
+from servers import needs_server, server_place
 
 Make = Callable[..., MultivectorCollection]
 
@@ -484,3 +487,24 @@ def test_a_stage_that_can_not_work_is_refused_when_it_is_made(make: Callable[[],
 @pytest.mark.parametrize("language", ["english", "german", "chinese"])
 def test_languages_that_qdrant_knows_are_taken(language: str) -> None:
     Bm25(language=language)
+
+
+@needs_server
+def test_a_server_encodes_bm25_as_the_embedded_engine_does(tmp_path: Path, words: WordEmbedder) -> None:
+    name, texts = f"test-{uuid.uuid4().hex[:12]}", [*TEXTS, "The running engines were running; a red, RED apple."]
+    stage = Bm25()
+    found = []
+    for place in (server_place(), {"path": tmp_path}):
+        with MultivectorCollection(name, words, stages=[stage], **place) as collection:
+            collection.add(texts, ids=[str(number) for number in range(len(texts))])
+            question = stage.encode_query("red apples, engines run", np.empty((0, 16)))
+            if "path" in place:
+                question = bm25_vector(question, is_query=True)
+            asked = {"collection_name": name, "query": question, "using": stage.name, "limit": 20}
+            found.append({point.id: point.score for point in collection.engine.call("query_points", asked).points})
+            if "url" in place:
+                collection.drop()
+
+    on_server, embedded = found
+    assert len(on_server) > 5
+    assert on_server == pytest.approx(embedded, rel=1e-4)
