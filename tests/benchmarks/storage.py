@@ -119,7 +119,9 @@ def measure(
     except ColbertQdrantError as error:
         return way, f"refused: {str(error).partition(': ')[2]:.90}".replace("|", " ").replace("\n", " ")
     collection.add(list(judged.documents.values()), ids=list(judged.documents), vectors=documents, show_progress=False)
-    client.update_collection(NAME, optimizers_config=models.OptimizersConfigDiff(indexing_threshold=1, flush_interval_sec=1))
+    client.update_collection(
+        NAME, optimizers_config=models.OptimizersConfigDiff(indexing_threshold=1, flush_interval_sec=1)
+    )
 
     def orders(params: models.SearchParams | None) -> list[list[Any]]:
         return [collection.search(query, 10, search_params=params) for query in queries]

@@ -63,21 +63,28 @@ class Storage:
     Half precision takes half the bytes of `float32` and was measured to lose nothing (tests/benchmarks/RESULTS.md);
     local mode keeps float32 whatever is asked for.
 
-    Per document of 100 tokens at 128 dimensions, and what was measured on random unit vectors as the share of the
-    exact ten best that are found (embedded engine, 3,000 documents of 64 x 96):
+    Bytes per document of 100 tokens at 128 dimensions. nDCG@10 of all-MiniLM-L6-v2-int8 on a server of 1.19, over the
+    first 150 documents of Cranfield and 40 queries (tests/benchmarks/storage.py), as a collection searches, and by the
+    quantised copy alone, nothing rescored. With so few queries a difference of a few hundredths may be chance:
 
-    =====================  =============  ====================================
-    setting                bytes          recall@10
-    =====================  =============  ====================================
-    ``float32``            51,200         1.000
-    ``float16``            25,600         1.000
-    ``turbo8``             12,800         1.000
-    ``uint8``              12,800         for vectors that are integers by nature
-    ``turbo4``             6,400          not measured; a server of 1.19 or newer
-    quantised ``int8``     51,200 + 12,800   0.988; 1.000 rescored, oversampling 4
-    quantised ``turbo``    51,200 + 6,400    0.988; 1.000 rescored, oversampling 4
-    quantised ``binary``   51,200 + 1,600    0.575; 0.900 rescored, oversampling 4
-    =====================  =============  ====================================
+    =======================  ================  ========  ==========
+    setting                  bytes             nDCG@10   copy alone
+    =======================  ================  ========  ==========
+    ``float32``              51,200            0.6041
+    ``float16``              25,600            0.6041
+    ``turbo4``               6,400             0.6060
+    quantised ``int8``       25,600 + 12,800   0.6041    0.6036
+    quantised ``turbo``      25,600 + 6,400    0.6041    0.6023
+    quantised ``turbo2``     25,600 + 3,200    0.6041    0.5958
+    quantised ``turbo1.5``   25,600 + 2,400    0.6041    0.5782
+    quantised ``turbo1``     25,600 + 1,600    0.6041    0.5787
+    quantised ``binary2``    25,600 + 3,200    0.6041    0.6212
+    quantised ``binary1.5``  25,600 + 2,400    0.6041    0.6302
+    quantised ``binary``     25,600 + 1,600    0.6041    0.6240
+    =======================  ================  ========  ==========
+
+    ``turbo4`` needs a server of 1.19 or newer; both kinds of ``turbo8`` (12,800 bytes) one of 1.20. ``uint8`` (12,800)
+    is for vectors that are integers by nature.
 
     Quantised vectors stand beside the originals, which can then lie on disk (`on_disk`).
 
