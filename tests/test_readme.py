@@ -1,4 +1,4 @@
-"""What README.md and CONTRIBUTING.md print runs as it stands."""
+"""What README.md, CONTRIBUTING.md, SKILL.md and llms.txt print runs as it stands."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from colbert_qdrant import errors
 from colbert_qdrant.embedding import registry
 
 ROOT = Path(__file__).absolute().parents[1]
-PAGES = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md")}
+PAGES = {
+    name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md", "SKILL.md", "llms.txt")
+}
 
 RUN = ("colbert-qdrant ", "python -m pytest tests/", "ruff check ", "ruff format --check ")
 NOT_RUN = {
@@ -101,6 +103,10 @@ def test_a_snippet_prints_what_stands_under_it(
 def test_the_readme_is_read_in_one_sitting() -> None:
     assert PAGES["README.md"].count("\n") <= 250
     assert max(snippet.count("\n") for name, snippet in SNIPPETS if name == "README.md") <= 16
+
+
+def test_the_skill_is_sixty_lines() -> None:
+    assert PAGES["SKILL.md"].count("\n") <= 60
 
 
 def test_links_of_the_readme_hold_on_any_page() -> None:

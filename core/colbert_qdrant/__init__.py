@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from colbert_qdrant.collection.aio import AsyncMultivectorCollection
     from colbert_qdrant.collection.points import Hit, Record
     from colbert_qdrant.collection.ranking import Blend
+    from colbert_qdrant.collection.searching import SearchKeywords, SearchOptions
     from colbert_qdrant.collection.stages import Bm25, Dense, Sparse
     from colbert_qdrant.collection.storage import Storage
     from colbert_qdrant.collection.sync import MultivectorCollection
@@ -42,6 +43,8 @@ _MODULE_OF = {
     "Muvera": "colbert_qdrant.embedding.muvera",
     "Passage": "colbert_qdrant.passages",
     "Record": "colbert_qdrant.collection.points",
+    "SearchKeywords": "colbert_qdrant.collection.searching",
+    "SearchOptions": "colbert_qdrant.collection.searching",
     "Sparse": "colbert_qdrant.collection.stages",
     "Storage": "colbert_qdrant.collection.storage",
     "aevaluate": "colbert_qdrant.evaluation",
@@ -65,6 +68,8 @@ __all__ = [
     "Muvera",
     "Passage",
     "Record",
+    "SearchKeywords",
+    "SearchOptions",
     "Sparse",
     "Storage",
     "__version__",

@@ -49,6 +49,12 @@ def as_embedder(embedder: Embedder | str | os.PathLike[str] | None, dim: int | N
 
         return ColbertEmbedder(os.fspath(embedder))
     if not isinstance(embedder, Embedder):
+        if hasattr(embedder, "embed_documents") or hasattr(embedder, "get_text_embedding"):
+            raise InvalidInput(
+                f"embedder (LangChain: embedding) is a {type(embedder).__name__}, which makes one vector a text: here "
+                "goes a ColBERT, by its name or as a ColbertEmbedder; yours can find its candidates: "
+                "stages=[Dense(model)] (LangChain: dense=)"
+            )
         raise InvalidInput(
             f"embedder is a {type(embedder).__name__}; give a ColbertEmbedder, a model's name, an object with "
             "model_name, dim, embed and query_embed, or None and dim="

@@ -53,7 +53,7 @@ class Explanation(Matches):
         return render_notebook(self)
 
 
-def explain(query: str, text: str, *, embedder: TokenEmbedder, source: str = "") -> Explanation:
+def explain(query: str, text: str, *, embedder: TokenEmbedder | str, source: str = "") -> Explanation:
     """Say which token of the text answered each token of the query, and how well.
 
     Parameters
@@ -61,7 +61,7 @@ def explain(query: str, text: str, *, embedder: TokenEmbedder, source: str = "")
     query, text
         Encoded as a query and as a document.
     embedder
-        Something with ``token_vectors``, as `ColbertEmbedder` has.
+        A model's name, or something with ``token_vectors``, as `ColbertEmbedder` has.
     source
         Where the text is from, a URL or a path: the page links to it.
 
@@ -74,6 +74,10 @@ def explain(query: str, text: str, *, embedder: TokenEmbedder, source: str = "")
     InvalidInput
         The embedder has no ``token_vectors``, or its vectors can't be scored.
     """
+    if isinstance(embedder, str):
+        from colbert_qdrant.embedding.embedder import ColbertEmbedder
+
+        embedder = ColbertEmbedder(embedder)
     if not hasattr(embedder, "token_vectors"):
         raise InvalidInput(
             f"{type(embedder).__name__} has no token_vectors() and so can't say which part of a text a vector "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -140,6 +141,11 @@ BAD = {
         "not a folder",
     ),
     "not an embedder": (lambda: MultivectorCollection("bad", object()), InvalidInput, "embedder is a object"),  # type: ignore[arg-type]
+    "a model of one vector a text": (
+        lambda: MultivectorCollection("bad", SimpleNamespace(embed_documents=None)),  # type: ignore[arg-type]
+        InvalidInput,
+        r"LangChain: embedding.*by its name or as a ColbertEmbedder.*dense=",
+    ),
     "two places": (
         lambda: MultivectorCollection("bad", WordEmbedder(), url="http://localhost:1", location=":memory:"),
         InvalidInput,
@@ -166,7 +172,7 @@ def test_bad_input_has_a_clear_error(act: Callable[[], Any], error: type[Colbert
 
 
 def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ModelFilesNotFound, match="holds no ONNX file"):
+    with pytest.raises(ModelFilesNotFound, match="holds no ONNX file: export one, `optimum-cli export onnx"):
         ColbertEmbedder(tmp_path)
 
 

@@ -484,3 +484,9 @@ def test_empty_texts_are_shown_in_the_terminal(embedder: TokenEmbedder) -> None:
     shown = explain("", "", embedder=embedder).to_terminal()
 
     assert "(the text as a whole)" in shown
+
+
+def test_a_models_name_stands_for_its_embedder() -> None:
+    by_name = explain("a loop", "the same loop", embedder="all-MiniLM-L6-v2-int8")
+
+    assert by_name.score == explain("a loop", "the same loop", embedder=ColbertEmbedder("all-MiniLM-L6-v2-int8")).score

@@ -48,3 +48,9 @@ def test_every_public_name_can_be_had() -> None:
 
     assert all(getattr(colbert_qdrant, name) is not None for name in colbert_qdrant.__all__)
     assert set(colbert_qdrant.__all__) <= set(dir(colbert_qdrant))
+
+
+def test_what_searches_take_is_exported() -> None:
+    from colbert_qdrant import SearchKeywords, SearchOptions
+
+    assert set(SearchKeywords.__annotations__) | {"limit"} == set(SearchOptions.__dataclass_fields__)

@@ -229,3 +229,7 @@ def multivector(tokens: int, dim: int, seed: int = 0) -> Vectors:
 
 def unit(vectors: npt.NDArray[np.floating]) -> Vectors:
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def test_a_models_name_gives_its_dimension() -> None:
+    assert Muvera.from_embedder("all-MiniLM-L6-v2-int8").dim == 384

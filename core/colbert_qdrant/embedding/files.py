@@ -160,7 +160,9 @@ def from_folder(folder: Path, model_file: str | None) -> ModelFiles:
             + (
                 f"it holds {', '.join(candidates)}: name one with model_file="
                 if candidates
-                else "it holds no ONNX file"
+                else "it holds no ONNX file: export one, "
+                "`optimum-cli export onnx --model FOLDER --task feature-extraction OUT`, "
+                "and copy the checkpoint's other files beside it"
             )
         )
     if not (folder / "tokenizer.json").is_file():

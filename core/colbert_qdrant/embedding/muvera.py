@@ -100,7 +100,7 @@ class Muvera:
     @classmethod
     def from_embedder(
         cls,
-        embedder: Embedder,
+        embedder: Embedder | str,
         k_sim: int = 5,
         dim_proj: int = 16,
         r_reps: int = 20,
@@ -108,13 +108,17 @@ class Muvera:
         *,
         center: npt.NDArray[np.floating] | None = None,
     ) -> Muvera:
-        """Make one for the token vectors of an embedder, whose ``dim`` or ``embedding_size`` says their dimension.
+        """Make one for the vectors of an embedder, or a model's name, by ``dim`` or ``embedding_size``.
 
         Raises
         ------
         InvalidInput
             The embedder has neither, or a parameter is out of its range.
         """
+        if isinstance(embedder, str):
+            from colbert_qdrant.embedding.embedder import ColbertEmbedder
+
+            embedder = ColbertEmbedder(embedder)
         dim = getattr(embedder, "dim", None) or getattr(embedder, "embedding_size", None)
         if dim is None:
             raise InvalidInput(f"{type(embedder).__name__} has neither dim nor embedding_size: use Muvera(dim)")
