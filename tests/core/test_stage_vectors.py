@@ -112,6 +112,11 @@ def test_what_is_no_vector_of_the_stage_is_refused(
     assert list(docs.scroll()) == []
 
 
+def test_vectors_that_no_stage_is_named_for_are_refused(docs: MultivectorCollection) -> None:
+    with pytest.raises(InvalidInput, match="stage_vectors is a list; give the vectors by stage"):
+        docs.add(["a cat"], stage_vectors=[[1.0, 0.0]])  # type: ignore[arg-type]
+
+
 def test_a_bad_one_does_not_keep_the_others_out(docs: MultivectorCollection) -> None:
     report = docs.add(TEXTS, ids=IDS, stage_vectors={"dense": [[1.0], *GIVEN[1:]]}, on_error="skip")
 

@@ -95,7 +95,11 @@ class Source:
     stage_vectors: Mapping[str, Iterable[Any]] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a string, whose characters would be taken for texts."""
+        """Refuse a string, whose characters would be taken for texts, and vectors of no stage."""
+        if self.stage_vectors is not None and not isinstance(self.stage_vectors, Mapping):
+            raise InvalidInput(
+                f"stage_vectors is a {type(self.stage_vectors).__name__}; give the vectors by stage: {{'dense': [...]}}"
+            )
         if self.texts is None:
             if self.vectors is None:
                 raise InvalidInput("neither texts nor vectors: give one of them")
