@@ -47,6 +47,11 @@ def run(name: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[st
                 "function?\n  Least-recently-used cache decorator.",
             ],
         ),
+        (
+            "hybrid.py",
+            ["the LAPD, by MaxSim: Heat", "the LAPD, by MaxSim and BM25: Heat", "the same day, by MaxSim: Edge of"],
+        ),
+        ("tenants.py", ["museum: 1 note, ['The museum opens", "school: 1 note, ['Lessons begin"]),
         ("langchain_extract.py", ["some lines may be longer than this"]),
         ("llama_index_extract.py", ["some lines may be longer than this"]),
         ("evaluate_searches.py", ["the quickest that keeps 95% of the exact ten best"]),
