@@ -368,6 +368,8 @@ REFUSED: dict[str, tuple[Callable[[Store], Any], str]] = {
     "sparse_doc_fn": (lambda store: Store("x", sparse_doc_fn=len), r"Sparse\(encoder\)"),
     "hybrid_fusion_fn": (lambda store: Store("x", hybrid_fusion_fn=len), "alpha="),
     "fastembed_sparse_model": (lambda store: Store("x", fastembed_sparse_model="splade"), "SparseTextEmbedding"),
+    "enable_native_bm25": (lambda store: Store("x", enable_native_bm25=True), "enable_hybrid=True"),
+    "bm25_config": (lambda store: Store("x", bm25_config={"language": "english"}), "Bm25\\(language="),
     "text_key": (lambda store: Store("x", text_key="content"), "content_key="),
 }
 
