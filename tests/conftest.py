@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -69,6 +70,11 @@ class WordEmbedder:
 @pytest.fixture
 def words() -> WordEmbedder:
     return WordEmbedder()
+
+
+def shown(value: object) -> str:
+    """Return a value as the name of a test, which is the same in each process: no addresses, sets in order."""
+    return str(sorted(value)) if isinstance(value, set) else re.sub(r" at 0x\w+", "", str(value))
 
 
 def engines() -> list[Any]:

@@ -18,7 +18,7 @@ from langchain_core.embeddings import DeterministicFakeEmbedding
 from qdrant_client import AsyncQdrantClient, QdrantClient, models
 
 from colbert_qdrant.errors import CollectionMismatch, CollectionNotFound, EngineError, InvalidInput
-from conftest import WordEmbedder
+from conftest import WordEmbedder, shown
 from langchain_colbert_qdrant import ColbertQdrantVectorStore
 
 TEXTS = ["red apple", "green pear", "yellow plum"]
@@ -135,7 +135,7 @@ class TestFromTexts:
         assert count(store) == 2
 
     @pytest.mark.parametrize(
-        "wrong", [{"ids": ["one"]}, {"metadatas": [{"x": object()}] * 3}, {"embedding": None}, {"top_k": 3}], ids=str
+        "wrong", [{"ids": ["one"]}, {"metadatas": [{"x": object()}] * 3}, {"embedding": None}, {"top_k": 3}], ids=shown
     )
     async def test_recreates_nothing_for_what_could_not_be_stored(
         self, from_texts: Open, wrong: dict[str, Any]
@@ -404,7 +404,7 @@ class TestConstructor:
             ({"url": "http://127.0.0.1:1", "grpc_port": 2, "pool_size": 4}, "http://127.0.0.1:1"),
             ({"url": "http://127.0.0.1:1", "headers": {"x": "y"}, "verify": False}, "http://127.0.0.1:1"),
         ],
-        ids=str,
+        ids=shown,
     )
     def test_ways_to_a_server(
         self, words: WordEmbedder, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], url: str
@@ -479,7 +479,7 @@ class TestRefused:
             ({"collection_create_options": {"optimizers_config": {}}}, "storage=Storage"),
             ({"vector_params": {"hnsw_config": {}}}, "storage=Storage"),
         ],
-        ids=str,
+        ids=shown,
     )
     async def test_options(self, from_texts: Open, options: dict[str, Any], instead: str) -> None:
         with pytest.raises(InvalidInput, match=instead):

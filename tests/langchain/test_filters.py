@@ -13,7 +13,7 @@ from qdrant_client import QdrantClient, models
 
 from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.errors import ColbertQdrantError, InvalidInput, UnsupportedByEngine
-from conftest import WordEmbedder, engines
+from conftest import WordEmbedder, engines, shown
 from langchain_colbert_qdrant import ColbertQdrantVectorStore
 from langchain_colbert_qdrant.filters import to_qdrant_filter
 from servers import server_place
@@ -226,7 +226,7 @@ def test_deletes_what_it_selects(store: ColbertQdrantVectorStore) -> None:
         ({"name": {"$like": "%"}}, UnsupportedByEngine, "no other pattern"),
         ({"name": {"$ilike": "%viol%"}}, UnsupportedByEngine, r"use \$like"),
     ],
-    ids=str,
+    ids=shown,
 )
 def test_is_refused(asked: Any, error: type[ColbertQdrantError], named: str) -> None:
     with pytest.raises(error, match=named):
@@ -293,7 +293,7 @@ class TestMadeByHand:
             ({"content": "a lute"}, set()),
             ({"_id": "ours"}, set()),
         ],
-        ids=str,
+        ids=shown,
     )
     def test_what_a_document_shows_is_what_a_filter_sees(
         self, store: ColbertQdrantVectorStore, asked: dict[str, Any], expected: set[str]
