@@ -75,8 +75,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DATA, help="folder of test sets, default: %(default)s")
     parser.add_argument("--sets", nargs="+", default=SETS, metavar="NAME", help="default: %(default)s")
-    parser.add_argument("--documents", type=int, default=150, help="most documents of a set, default: %(default)s")
-    parser.add_argument("--queries", type=int, default=40, help="most queries of a set, default: %(default)s")
+    parser.add_argument("--documents", type=int, default=400, help="most documents of a set, default: %(default)s")
+    parser.add_argument("--queries", type=int, default=100, help="most queries of a set, default: %(default)s")
     parser.add_argument("--folder", type=Path, default=os.environ.get("QDRANT_STORAGE"), help="the server's storage")
     arguments = parser.parse_args()
     url = os.environ.get("QDRANT_URL") or sys.exit("Set QDRANT_URL to a Qdrant server")
@@ -117,7 +117,7 @@ def measure(
     try:
         collection = MultivectorCollection(NAME, None, dim=dim, client=client, storage=storage)
     except ColbertQdrantError as error:
-        return way, f"refused: {str(error).partition(': ')[2]:.90}".replace("|", " ").replace("\n", " ")
+        return way, f"refused: {str(error).partition(': ')[2].partition(':')[0]}"
     collection.add(list(judged.documents.values()), ids=list(judged.documents), vectors=documents, show_progress=False)
     client.update_collection(
         NAME, optimizers_config=models.OptimizersConfigDiff(indexing_threshold=1, flush_interval_sec=1)
