@@ -178,6 +178,15 @@ def test_threads_that_search_get_their_own_answers(tiny: ColbertEmbedder) -> Non
             assert found[text][0][0] == expected[text][0][0]
 
 
+@pytest.fixture
+def interrupts() -> Iterator[None]:
+    """Let SIGINT interrupt: among several processes of tests, each ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interrupts")
 def test_an_interrupted_add_in_memory_leaves_a_collection_that_works(words: WordEmbedder) -> None:
     collection = MultivectorCollection("interrupted", words)
     interrupted = 0
