@@ -63,25 +63,26 @@ class Storage:
     Half precision takes half the bytes of `float32` and was measured to lose nothing (tests/benchmarks/RESULTS.md);
     local mode keeps float32 whatever is asked for.
 
-    Bytes per document of 100 tokens at 128 dimensions. nDCG@10 of all-MiniLM-L6-v2-int8 on a server of 1.19, over the
-    first 150 documents of Cranfield and 40 queries (tests/benchmarks/storage.py), as a collection searches, and by the
-    quantised copy alone, nothing rescored. With so few queries a difference of a few hundredths may be chance:
+    Bytes per document of 100 tokens at 128 dimensions. nDCG@10 of all-MiniLM-L6-v2-int8 on a server of 1.19, on
+    XQuAD (240 documents) / Cranfield (its first 400), 100 questions each (tests/benchmarks/storage.py), as a collection
+    searches, and by the quantised copy alone, nothing rescored. A difference of a hundredth may be chance:
 
-    =======================  ================  ========  ==========
-    setting                  bytes             nDCG@10   copy alone
-    =======================  ================  ========  ==========
-    ``float32``              51,200            0.6041
-    ``float16``              25,600            0.6041
-    ``turbo4``               6,400             0.6060
-    quantised ``int8``       25,600 + 12,800   0.6041    0.6036
-    quantised ``turbo``      25,600 + 6,400    0.6041    0.6023
-    quantised ``turbo2``     25,600 + 3,200    0.6041    0.5958
-    quantised ``turbo1.5``   25,600 + 2,400    0.6041    0.5782
-    quantised ``turbo1``     25,600 + 1,600    0.6041    0.5787
-    quantised ``binary2``    25,600 + 3,200    0.6041    0.6212
-    quantised ``binary1.5``  25,600 + 2,400    0.6041    0.6302
-    quantised ``binary``     25,600 + 1,600    0.6041    0.6240
-    =======================  ================  ========  ==========
+    =======================  ================  ================  ================
+    setting                  bytes             nDCG@10           copy alone
+    =======================  ================  ================  ================
+    ``float32``              51,200            0.9792 / 0.4479
+    ``float16``              25,600            0.9792 / 0.4479
+    ``turbo4``               6,400             0.9792 / 0.4492
+    quantised ``int8``       25,600 + 12,800   0.9792 / 0.4479   0.9792 / 0.4474
+    quantised ``turbo``      25,600 + 6,400    0.9792 / 0.4479   0.9792 / 0.4479
+    quantised ``turbo2``     25,600 + 3,200    0.9792 / 0.4479   0.9792 / 0.4472
+    quantised ``turbo1.5``   25,600 + 2,400    0.9792 / 0.4479   0.9718 / 0.4405
+    quantised ``turbo1``     25,600 + 1,600    0.9792 / 0.4479   0.9836 / 0.4384
+    quantised ``binary2``    25,600 + 3,200    0.9792 / 0.4488   0.9796 / 0.4559
+    quantised ``binary1.5``  25,600 + 2,400    0.9792 / 0.4488   0.9799 / 0.4682
+    quantised ``binary``     25,600 + 1,600    0.9792 / 0.4479   0.9813 / 0.4505
+    quantised ``product``    25,600 + 3,200    0.9792 / 0.4479   0.9758 / 0.4393
+    =======================  ================  ================  ================
 
     ``turbo4`` needs a server of 1.19 or newer; both kinds of ``turbo8`` (12,800 bytes) one of 1.20. ``uint8`` (12,800)
     is for vectors that are integers by nature.
