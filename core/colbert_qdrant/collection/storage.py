@@ -84,8 +84,8 @@ class Storage:
     quantised ``product``    25,600 + 3,200    0.9792 / 0.4479   0.9758 / 0.4393
     =======================  ================  ================  ================
 
-    ``turbo4`` needs a server of 1.19 or newer; both kinds of ``turbo8`` (12,800 bytes) one of 1.20. ``uint8`` (12,800)
-    is for vectors that are integers by nature.
+    ``turbo4`` needs a server of 1.18.2 or newer; both kinds of ``turbo8`` (12,800 bytes) one of 1.20. ``uint8``
+    (12,800) is for vectors that are integers by nature.
 
     Quantised vectors stand beside the originals, which can then lie on disk (`on_disk`).
 
