@@ -233,6 +233,9 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         headers = {name.lower(): value for name, value in self.headers.items()}
         if self.path == "/":  # asked once a connection, beside the requests that count
+            if not self.behind.version:
+                self.reply(503, _failure("away for a moment"))
+                return
             self.reply(200, json.dumps({"title": "qdrant - vector search engine", "version": self.behind.version}))
             return
         request = self.behind.admit(self.command, self.path.partition("?")[0], headers, len(body))

@@ -52,6 +52,15 @@ def test_others_are_not(version: str, server: FaultyServer, words: WordEmbedder)
             collection.add(["red apple"])
 
 
+def test_one_that_is_away_when_it_is_asked_is_asked_again(server: FaultyServer, words: WordEmbedder) -> None:
+    server.version = ""
+    with MultivectorCollection("old", words, url=server.url) as collection:
+        collection.add(["red apple"])
+        server.version = "1.16.3"
+        with pytest.raises(UnsupportedByEngine, match=r"is 1\.16\.3"):
+            collection.count(models.Filter(must=[substring("metadata.name", "om")]))
+
+
 def test_what_it_lacks_is_refused_before_it_is_asked(server: FaultyServer, words: WordEmbedder) -> None:
     server.version = "1.16.3"
     with MultivectorCollection("old", words, url=server.url) as collection:

@@ -28,7 +28,7 @@ from colbert_qdrant.collection.engines.versions import (
 )
 from colbert_qdrant.collection.points import Wire
 from colbert_qdrant.collection.schema import UNNAMED_VECTOR
-from colbert_qdrant.errors import UnsupportedByEngine
+from colbert_qdrant.errors import EngineUnavailable, UnsupportedByEngine
 
 # https://github.com/qdrant/qdrant/blob/master/config/config.yaml: max_request_size_mb is 32. A float32 widened to a
 # Python float is 20.7 bytes of JSON on average (measured on unit vectors).
@@ -129,14 +129,12 @@ class ClientEngine:
         """Close the client."""
         self.client.close()
 
-    def _ask_version(self) -> Version:
-        """Ask once what a server is; one that does not say is taken for what this is written for."""
+    def _ask_version(self) -> Version | None:
+        """Ask what a server is."""
         try:
-            version = parsed(self.client.info().version) or _UNKNOWN
-        except Exception:
-            return _UNKNOWN
-        warn_of_age(version)
-        return version
+            return _stated(self.client.info().version)
+        except Exception as error:
+            return _unstated(error, self._server)
 
     def _in_turn(self, method: str, operation: Callable[[], Any]) -> Any:
         def work() -> Any:
@@ -197,14 +195,12 @@ class AsyncClientEngine:
         """Close the client."""
         await self.client.close()
 
-    async def _ask_version(self) -> Version:
-        """As in `ClientEngine`."""
+    async def _ask_version(self) -> Version | None:
+        """Ask what a server is."""
         try:
-            version = parsed((await self.client.info()).version) or _UNKNOWN
-        except Exception:
-            return _UNKNOWN
-        warn_of_age(version)
-        return version
+            return _stated((await self.client.info()).version)
+        except Exception as error:
+            return _unstated(error, self._server)
 
 
 def _not_done(is_local: bool) -> Sequence[str]:
@@ -218,6 +214,18 @@ def is_local(client: QdrantClient | AsyncQdrantClient) -> bool:
     from qdrant_client.local.qdrant_local import QdrantLocal
 
     return isinstance(client._client, QdrantLocal | AsyncQdrantLocal)
+
+
+def _stated(said: str) -> Version:
+    version = parsed(said) or _UNKNOWN
+    warn_of_age(version)
+    return version
+
+
+def _unstated(error: Exception, server: Server) -> Version | None:
+    """Take a server that does not say for what this is written for; one that is away is asked again, later."""
+    failure, _ = translated(error, "info", {}, server)
+    return None if isinstance(failure, EngineUnavailable) else _UNKNOWN
 
 
 def _bound(

@@ -19,7 +19,7 @@ from colbert_qdrant.errors import UnsupportedByEngine
 Version: TypeAlias = tuple[int, int, int]
 
 OLDEST: Version = (1, 16, 0)
-"""The first that keeps a collection's metadata, in which its model and its stages are remembered."""
+"""A collection's metadata, in which its model and its stages are remembered, came shortly before."""
 
 NEWEST: Version = (1, 20, 0)
 """The first that lacks nothing of what is asked of it here."""
