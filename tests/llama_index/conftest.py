@@ -10,6 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from llama_index.core.instrumentation import get_dispatcher
+from llama_index.core.instrumentation.event_handlers import BaseEventHandler
+from llama_index.core.instrumentation.events import BaseEvent
+from llama_index.core.instrumentation.events.embedding import EmbeddingEndEvent, EmbeddingStartEvent
+from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
 from llama_index.core.schema import Document
 
 import servers
@@ -75,3 +80,26 @@ def stdlib() -> list[Document]:
         for name, function in sorted(vars(import_module(module)).items())
         if not name.startswith("_") and inspect.isroutine(function) and (text := inspect.getdoc(function))
     ]
+
+
+class Listener(BaseEventHandler):
+    """Keeps what the instrumentation is told of encoding and reranking."""
+
+    events: list[BaseEvent]
+
+    @classmethod
+    def class_name(cls) -> str:
+        return "Listener"
+
+    def handle(self, event: BaseEvent, **kwargs: Any) -> None:
+        if isinstance(event, EmbeddingStartEvent | EmbeddingEndEvent | ReRankStartEvent | ReRankEndEvent):
+            self.events.append(event)
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    listener = Listener(events=[])
+    handlers = get_dispatcher().event_handlers
+    handlers.append(listener)
+    yield listener
+    handlers.remove(listener)

@@ -10,9 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload, LlamaDebugHandler
-from llama_index.core.instrumentation import get_dispatcher
-from llama_index.core.instrumentation.event_handlers import BaseEventHandler
-from llama_index.core.instrumentation.events.base import BaseEvent
 from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle, TextNode
@@ -207,28 +204,7 @@ def test_top_n_below_1_is_refused(embedder: Embedder, top_n: int) -> None:
 # --- events
 
 
-class Listener(BaseEventHandler):
-    events: list[BaseEvent]
-
-    @classmethod
-    def class_name(cls) -> str:
-        return "Listener"
-
-    def handle(self, event: BaseEvent, **kwargs: Any) -> None:
-        if isinstance(event, ReRankStartEvent | ReRankEndEvent):
-            self.events.append(event)
-
-
-@pytest.fixture
-def listener() -> Iterable[Listener]:
-    listener = Listener(events=[])
-    handlers = get_dispatcher().event_handlers
-    handlers.append(listener)
-    yield listener
-    handlers.remove(listener)
-
-
-def test_instrumentation_is_told(rerank: ColbertRerank, listener: Listener) -> None:
+def test_instrumentation_is_told(rerank: ColbertRerank, listener: Any) -> None:
     nodes = retrieved()
 
     reranked = rerank.postprocess_nodes(nodes, query_str=QUERY)
@@ -240,13 +216,13 @@ def test_instrumentation_is_told(rerank: ColbertRerank, listener: Listener) -> N
     assert end.nodes == reranked
 
 
-async def test_instrumentation_is_told_asynchronously(rerank: ColbertRerank, listener: Listener) -> None:
+async def test_instrumentation_is_told_asynchronously(rerank: ColbertRerank, listener: Any) -> None:
     await rerank.apostprocess_nodes(retrieved(), query_str=QUERY)
 
     assert [type(event) for event in listener.events] == [ReRankStartEvent, ReRankEndEvent]
 
 
-def test_no_nodes_are_no_event(rerank: ColbertRerank, listener: Listener) -> None:
+def test_no_nodes_are_no_event(rerank: ColbertRerank, listener: Any) -> None:
     rerank.postprocess_nodes([], query_str=QUERY)
 
     assert listener.events == []

@@ -10,9 +10,6 @@ import numpy as np
 import pytest
 from llama_index.core import Settings, StorageContext, VectorStoreIndex
 from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload, LlamaDebugHandler
-from llama_index.core.instrumentation import get_dispatcher
-from llama_index.core.instrumentation.event_handlers import BaseEventHandler
-from llama_index.core.instrumentation.events.base import BaseEvent
 from llama_index.core.instrumentation.events.embedding import EmbeddingEndEvent, EmbeddingStartEvent
 from llama_index.core.schema import Document, TextNode
 
@@ -112,27 +109,6 @@ async def test_the_bar_is_drawn_asynchronously(
 # --- events
 
 
-class Listener(BaseEventHandler):
-    events: list[BaseEvent]
-
-    @classmethod
-    def class_name(cls) -> str:
-        return "Listener"
-
-    def handle(self, event: BaseEvent, **kwargs: Any) -> None:
-        if isinstance(event, EmbeddingStartEvent | EmbeddingEndEvent):
-            self.events.append(event)
-
-
-@pytest.fixture
-def listener() -> Iterator[Listener]:
-    listener = Listener(events=[])
-    handlers = get_dispatcher().event_handlers
-    handlers.append(listener)
-    yield listener
-    handlers.remove(listener)
-
-
 @pytest.fixture
 def debug() -> Iterator[LlamaDebugHandler]:
     before = Settings.callback_manager
@@ -144,7 +120,7 @@ def debug() -> Iterator[LlamaDebugHandler]:
 
 @pytest.mark.parametrize("fill", [from_documents, as_index, pipeline])
 def test_instrumentation_is_told_of_the_encoding(
-    store: ColbertQdrantVectorStore, embedder: Embedder, listener: Listener, fill: Fill
+    store: ColbertQdrantVectorStore, embedder: Embedder, listener: Any, fill: Fill
 ) -> None:
     fill(store, False)
 
@@ -155,7 +131,7 @@ def test_instrumentation_is_told_of_the_encoding(
     assert end.chunks == TEXTS
 
 
-async def test_instrumentation_is_told_asynchronously(store: ColbertQdrantVectorStore, listener: Listener) -> None:
+async def test_instrumentation_is_told_asynchronously(store: ColbertQdrantVectorStore, listener: Any) -> None:
     await store.async_add([TextNode(text=text) for text in TEXTS])
 
     assert [type(event) for event in listener.events] == [EmbeddingStartEvent, EmbeddingEndEvent]
