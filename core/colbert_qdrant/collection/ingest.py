@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from qdrant_client import models
 
-from colbert_qdrant.collection import growing, points, stage_vectors
+from colbert_qdrant.collection import copies, growing, points, stage_vectors
 from colbert_qdrant.collection.operations import Call, Finish, Operation, RecordId, Start
 from colbert_qdrant.collection.patience import patient
 from colbert_qdrant.collection.points import NewRecord, PointId, Wire
@@ -318,8 +318,7 @@ def _look_up(layout: Layout, window: Sequence[NewRecord]) -> Operation[dict[Poin
     given = sorted({name for record in window for name in record.stage_vectors})
     wanted: bool | list[str] = given if all(given) else True  # the unnamed one has no name to ask for it by
     arguments = {"collection_name": layout.name, "ids": ids, "with_payload": True, "with_vectors": wanted or False}
-    found = yield from patient(Call("retrieve", arguments))
-    return {point.id: point for point in found}
+    return (yield from copies.agreed(layout, arguments))
 
 
 def _settle_unchanged(

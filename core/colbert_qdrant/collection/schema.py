@@ -52,6 +52,8 @@ class Layout:
         Whose records these are; ``None``: everybody's.
     shard_key
         Of the shard they are in; ``None``: any.
+    copies
+        Of each shard in a cluster.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Layout:
     written_by: str | None = None
     tenant: str | None = None
     shard_key: str | int | None = None
+    copies: int = 1
 
     def __post_init__(self) -> None:
         """Refuse names that would make the payload ambiguous."""
@@ -186,7 +189,12 @@ def attach(
     is_quantized = by_name[vector].quantization_config or info.config.quantization_config
     oversampling = storage.oversampling if is_quantized else None
     fitting = replace(
-        layout, vector_name=vector, stages=tuple(stages), oversampling=oversampling, made_by_hand=not made_with
+        layout,
+        vector_name=vector,
+        stages=tuple(stages),
+        oversampling=oversampling,
+        made_by_hand=not made_with,
+        copies=info.config.params.replication_factor or 1,
     )
     if upgraded is None:
         return fitting
