@@ -265,7 +265,7 @@ def test_pooled_vectors_have_no_tokens_to_name(tiny_folder: Path) -> None:
 
 def test_what_no_point_can_hold_is_refused_before_it_is_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
     embedder = ColbertEmbedder("all-MiniLM-L6-v2-int8", long_documents="window")
-    monkeypatch.setattr(ColbertEmbedder, "_encode_documents", lambda self, *_, **__: pytest.fail("it was encoded"))
+    monkeypatch.setattr("colbert_qdrant.embedding.encoder.Encoder.encode", lambda *_: pytest.fail("it was encoded"))
     collection = MultivectorCollection("long", embedder)
 
     with pytest.raises(PointTooLarge, match="3002 vectors of 384"):

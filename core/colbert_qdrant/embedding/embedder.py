@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias
 
@@ -14,27 +13,29 @@ import numpy.typing as npt
 from colbert_qdrant._once import once
 from colbert_qdrant.checks import check_text, check_texts
 from colbert_qdrant.cuts import tell_of_cuts
-from colbert_qdrant.embedding import files, registry
+from colbert_qdrant.embedding import files
+from colbert_qdrant.embedding.asked import check_dim, check_lengths, check_precision
 from colbert_qdrant.embedding.encoder import Encoder, shared_encoder, windows
-from colbert_qdrant.embedding.hardware import Device, Hardware, Provider, choose_hardware
+from colbert_qdrant.embedding.hardware import Device, Provider, choose_hardware
 from colbert_qdrant.embedding.identity import identity
+from colbert_qdrant.embedding.known import KnownModels
+from colbert_qdrant.embedding.long_documents import LongDocuments, encode_documents
 from colbert_qdrant.embedding.pooling import TokenPooling, pool, pool_to
 from colbert_qdrant.embedding.precision import int8_graph
 from colbert_qdrant.embedding.processor import int8_weights
 from colbert_qdrant.embedding.projection import Projection, normalized, read_projection
 from colbert_qdrant.embedding.spec import ColbertSpec, Compat, QueryExpansion, resolve_spec
-from colbert_qdrant.embedding.tokens import TextTokenizer, TokenizedText, encoder_limit
-from colbert_qdrant.errors import InvalidInput, UnknownModel
+from colbert_qdrant.embedding.tokens import TextTokenizer
+from colbert_qdrant.errors import InvalidInput
 from colbert_qdrant.types import Multivector, Precision, TokenVectors
 
-LongDocuments: TypeAlias = Literal["truncate", "window", "error"]
 Dtype: TypeAlias = Literal["float32", "float16"]
 
 DEFAULT_MODEL = "answerdotai/answerai-colbert-small-v1"
 WINDOW = 256
 
 
-class ColbertEmbedder:
+class ColbertEmbedder(KnownModels):
     """Encodes documents and queries into ColBERT multivectors with ONNX Runtime.
 
     The files are found (or downloaded) at construction; the model is loaded when it is first used. One embedder
@@ -157,7 +158,7 @@ class ColbertEmbedder:
         self._cache_dir = cache_dir
         options = files.HubOptions(cache_dir, revision, local_files_only)
         self.model_name, row, self._files = files.locate(model, model_path, model_file, options, quantized=quantized)
-        self._asked_precision = _check_precision(precision, row, self._hardware, quantized=quantized)
+        self._asked_precision = check_precision(precision, row, self._hardware, quantized=quantized)
         explicit = {
             "query_length": query_length,
             "query_expansion": query_expansion,
@@ -169,9 +170,9 @@ class ColbertEmbedder:
             folder=self._files.folder,
             compat=compat,
         )
-        _check_lengths(self._files.folder, explicit)
+        check_lengths(self._files.folder, explicit)
         self._full_dim = self.spec.dim or (row.dim if row else None)
-        self._cut_dim = _check_dim(dim, self._full_dim, row.dims if row else ())
+        self._cut_dim = check_dim(dim, self._full_dim, row.dims if row else ())
         self._long_documents: LongDocuments = long_documents or "truncate"
         self._says_what_of_long = long_documents is not None
         asked = None if pool_factor is None else TokenPooling(pool_factor, normalize=self.spec.normalize)
@@ -356,71 +357,6 @@ class ColbertEmbedder:
         )
         return sum(counts)
 
-    @classmethod
-    def list_supported_models(cls) -> list[dict[str, Any]]:
-        """Return a dict for each registered model: name, dim, licence, size in GB, sources and file."""
-        return [row.as_row() for row in registry.registered()]
-
-    @classmethod
-    def get_embedding_size(cls, model_name: str) -> int:
-        """Return the length of a registered model's token vectors, without loading it."""
-        return _registered(model_name).dim
-
-    @classmethod
-    def add_custom_model(
-        cls,
-        model: str,
-        *,
-        dim: int,
-        hf: str | None = None,
-        model_file: str = "model.onnx",
-        additional_files: Sequence[str] = (),
-        license: str = "",
-        size_in_gb: float = 0.0,
-        description: str = "",
-        spec: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Register a model, so that it can be asked for by name; one of that name is replaced.
-
-        Parameters
-        ----------
-        model
-            The name.
-        dim
-            Length of its token vectors.
-        hf
-            Its repository on the hub; ``None``: as `model`.
-        model_file, additional_files
-            The ONNX file, and files it needs beside it.
-        license, size_in_gb, description
-            For `list_supported_models`.
-        spec
-            Fields of `ColbertSpec` that the checkpoint's own files do not state.
-
-        Raises
-        ------
-        InvalidInput
-            A field that `ColbertSpec` does not have, or a value that it does not take.
-        """
-        fields = {"dim": dim, **(spec or {})}
-        try:
-            ColbertSpec(**fields)
-        except TypeError as error:
-            raise InvalidInput(f"spec of {model!r}: {error}; its fields are those of ColbertSpec") from None
-        registry.add(
-            registry.RegisteredModel(
-                model=model,
-                dim=dim,
-                model_file=model_file,
-                license=license,
-                size_in_gb=size_in_gb,
-                description=description,
-                hf=hf or model,
-                additional_files=tuple(additional_files),
-                spec=fields,
-            )
-        )
-
     def __repr__(self) -> str:
         precision = ""
         if self._asked_precision != "float32":
@@ -435,28 +371,17 @@ class ColbertEmbedder:
                 documents = self._tokenizer.documents(window)
                 cut += sum(document.is_cut for document in documents)
                 total += len(window)
-                yield from map(self._finished, self._encode_documents(documents, first=total - len(window)))
+                encoded = encode_documents(
+                    documents,
+                    self._document_encoder,
+                    self._tokenizer,
+                    self._long_documents,
+                    first=total - len(window),
+                )
+                yield from map(self._finished, encoded)
         finally:
             if total:
                 tell_of_cuts(cut, total, self._tokenizer.document_limit)
-
-    def _encode_documents(self, documents: list[TokenizedText], *, first: int) -> list[Multivector]:
-        if self._long_documents == "truncate":
-            return self._document_encoder.encode(documents)
-        if self._long_documents == "error":
-            self._refuse_long(documents, first)
-        parts = [self._tokenizer.windows(document) for document in documents]
-        encoded = iter(self._document_encoder.encode([window for windows in parts for window in windows]))
-        return [_joined(list(islice(encoded, len(windows)))) for windows in parts]
-
-    def _refuse_long(self, documents: list[TokenizedText], first: int) -> None:
-        limit = self._tokenizer.document_limit
-        for position, document in enumerate(documents, start=first):
-            if len(document.ids) > limit:
-                raise InvalidInput(
-                    f"document {position} has {len(document.ids)} tokens, the limit is {limit}: split it, or use "
-                    "long_documents='window'"
-                )
 
     def _refuse_pooling(self) -> None:
         if self._pooling.factor > 1 or self._max_vectors is not None:
@@ -513,47 +438,6 @@ class ColbertEmbedder:
             wide=wide,
             normalize=self.spec.normalize,
         )
-
-
-def _registered(name: str) -> registry.RegisteredModel:
-    row = registry.find(name)
-    if row is None:
-        raise UnknownModel(f"{name!r} is not a known model; {registry.said_of_unknown(name)}")
-    return row
-
-
-def _check_dim(dim: int | None, full: int | None, trained: tuple[int, ...]) -> int | None:
-    if dim is None or dim == full or dim in trained:
-        return dim
-    known = f"it was trained for {', '.join(map(str, trained))}" if trained else "it was not trained to be cut"
-    raise InvalidInput(f"dim={dim}: the model's vectors have {full or 'their own'} numbers and {known}")
-
-
-def _check_lengths(folder: Path, asked: Mapping[str, Any]) -> None:
-    """Refuse a length that the encoder does not read: lowered in silence, it would cut what it was meant to keep."""
-    limit = encoder_limit(folder)
-    for name in ("query_length", "document_length"):
-        length = asked[name]
-        if limit is not None and length is not None and length > limit:
-            raise InvalidInput(f"{name}={length}: the encoder reads {limit} tokens, by the checkpoint's config.json")
-
-
-def _check_precision(
-    precision: Precision | None, row: registry.RegisteredModel | None, hardware: Hardware, *, quantized: bool
-) -> Precision:
-    if precision is None:
-        return row.precision if row is not None and not hardware.is_accelerated else "float32"
-    if precision not in ("float32", "int8"):
-        raise InvalidInput(f"precision={precision!r}: use 'float32' or 'int8'")
-    if precision == "int8" and quantized:
-        raise InvalidInput("quantized=True and precision='int8' exclude each other: it is made of the float32 file")
-    if precision == "int8" and hardware.is_accelerated:
-        raise InvalidInput("precision='int8' is for processors; leave it out where an accelerator computes")
-    return precision
-
-
-def _joined(parts: list[Multivector]) -> Multivector:
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _at_least_one(batch_size: int) -> int:
