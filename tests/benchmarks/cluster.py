@@ -39,6 +39,7 @@ from servers import Cluster, own_cluster
 RUNS: dict[str, dict[str, Any]] = {
     "another, both copies acknowledge": {"factor": 2},
     "another, one copy acknowledges": {"factor": 1},
+    "another, both copies acknowledge, gRPC": {"factor": 2, "grpc": True},
     "the one spoken to, both copies acknowledge": {"factor": 2, "spoken_to": True},
 }
 
@@ -96,7 +97,9 @@ def main() -> None:
             print(f"\n{name}: {reason:.300}")
 
 
-def run(cluster: Cluster, documents: int, *, factor: int, spoken_to: bool = False, seconds: float = 5) -> Outcome:
+def run(
+    cluster: Cluster, documents: int, *, factor: int, spoken_to: bool = False, grpc: bool = False, seconds: float = 5
+) -> Outcome:
     """Add and search while nodes come and go; returns what was lost and what failed."""
     dice = np.random.default_rng(0)
     vectors = dice.standard_normal((documents, TOKENS, DIM)).astype(np.float32)
@@ -108,8 +111,12 @@ def run(cluster: Cluster, documents: int, *, factor: int, spoken_to: bool = Fals
     state: dict[str, Any] = {"phase": BEFORE, "acknowledged": 0, "done": False}
     killed, leaving, stays = (0, 2, 1) if spoken_to else (1, 2, 0)
 
+    place: dict[str, Any] = {"url": cluster.url(0)}
+    if grpc:
+        place |= {"prefer_grpc": True, "client_options": {"grpc_port": cluster.ports[0] + 1}}
+
     def opened() -> MultivectorCollection:
-        return MultivectorCollection("docs", None, dim=DIM, url=cluster.url(0), stages=[], storage=storage)
+        return MultivectorCollection("docs", None, dim=DIM, **place, stages=[], storage=storage)
 
     def add() -> None:
         with opened() as collection:

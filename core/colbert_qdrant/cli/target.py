@@ -88,6 +88,11 @@ class Target:
         return f"collection {self.name!r} in {self.url or self.path}"
 
     @property
+    def place(self) -> dict[str, Any]:
+        """Where it lives, as `Place` has it."""
+        return {"path": self.path, "url": self.url, "api_key": self.api_key}
+
+    @property
     def options(self) -> str:
         """The options that name it again, for a shell."""
         place = f"--url {shlex.quote(self.url)}" if self.url else f"--path {shlex.quote(str(self.path))}"
@@ -143,6 +148,13 @@ class Target:
         """
         settings = remembered(self.info())
         return self._open(self._embedder(settings, pooled=False) if self._is_made_with(settings) else self.model or "")
+
+    def to_upgrade(self) -> ColbertEmbedder:
+        """Return what gives token vectors to the collection, which exists: as its upgrade was begun, or the default."""
+        settings = remembered(self.info())
+        if settings and self._is_made_with(settings):
+            return self._embedder(settings, pooled=True)
+        return self._new_embedder(Making())
 
     def _is_made_with(self, settings: Mapping[str, Any]) -> bool:
         from colbert_qdrant.embedders import same_model
@@ -223,7 +235,7 @@ class Target:
     def _open(self, embedder: ColbertEmbedder | str, **options: Any) -> MultivectorCollection:
         from colbert_qdrant import MultivectorCollection
 
-        return MultivectorCollection(self.name, embedder, path=self.path, url=self.url, api_key=self.api_key, **options)
+        return MultivectorCollection(self.name, embedder, **self.place, **options)
 
     def info(self) -> models.CollectionInfo:
         """Return what the engine says of the collection.
@@ -260,7 +272,7 @@ class Target:
         """Return the engine of the place."""
         from colbert_qdrant.collection.engines import Place, connect
 
-        return connect(Place(path=self.path, url=self.url, api_key=self.api_key))
+        return connect(Place(**self.place))
 
 
 def remembered(info: models.CollectionInfo) -> dict[str, Any]:
