@@ -29,6 +29,20 @@ def check_text(text: object, what: str = "text") -> str:
     return text
 
 
+def check_query(query: object) -> str:
+    """Return the query if there is something to look for in it.
+
+    Raises
+    ------
+    InvalidInput
+        Not a string, or an empty one: the markers around it would be answered, by whatever they resemble.
+    """
+    text = check_text(query, "query")
+    if not text.strip():
+        raise InvalidInput(f"the query is {text!r}: give the words to look for; scroll() lists records without one")
+    return text
+
+
 def check_texts(texts: str | Iterable[str], what: str = "text") -> Iterator[str]:
     """Yield the texts one by one, each checked; a single string is one text."""
     if isinstance(texts, str):

@@ -118,15 +118,23 @@ def same_model(one: str, other: str) -> bool:
     return one.rsplit("/", 1)[-1].lower() == other.rsplit("/", 1)[-1].lower()
 
 
-def check_collection_name(name: object) -> None:
+def check_collection_name(name: object, embedder: object = None) -> None:
     """Refuse an embedder in the name's place, before the name is taken for a model's.
 
     Raises
     ------
     InvalidInput
-        It is no string.
+        It is no string, or a model's name where `embedder` is none.
     """
     if not isinstance(name, str):
         raise InvalidInput(
             f"the collection's name is a {type(name).__name__}, not a string; the name comes first, then the embedder"
         )
+    if isinstance(embedder, str):
+        from colbert_qdrant.embedding import registry
+
+        if registry.find(name) is not None and registry.find(embedder) is None and not os.path.isdir(embedder):
+            raise InvalidInput(
+                f"the collection's name is {name!r}, a model, and the model {embedder!r}: the name comes first, "
+                f"({embedder!r}, {name!r})"
+            )

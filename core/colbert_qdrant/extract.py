@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from colbert_qdrant.checks import check_text
+from colbert_qdrant.checks import check_query, check_text
 from colbert_qdrant.embedders import windowed
 from colbert_qdrant.errors import InvalidInput
 from colbert_qdrant.passages import EncodedText, Passage, extracted
@@ -85,7 +85,7 @@ class ColbertExtractor:
             raise InvalidInput(f"max_tokens={max_tokens}: give at least 1")
         if ids is not None and len(ids) != len(texts):
             raise InvalidInput(f"{len(ids)} ids for {len(texts)} texts: give one for each, None where there is none")
-        check_text(query, "query")
+        check_query(query)
         for position, text in enumerate(texts):
             check_text(text, f"text {position}")
         if not texts:

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-from colbert_qdrant.checks import check_text
+from colbert_qdrant.checks import check_query, check_text
 from colbert_qdrant.embedders import as_embedder, embedder_settings, same_model
 from colbert_qdrant.errors import InvalidInput
 from colbert_qdrant.scoring import maxsim, relevance, unit_rows
@@ -169,7 +169,7 @@ class ColbertReranker:
     def _check(self, query: str, texts: Sequence[str], ids: Sequence[RecordId | None] | None) -> None:
         if ids is not None and len(ids) != len(texts):
             raise InvalidInput(f"{len(ids)} ids for {len(texts)} texts: give one for each, None where there is none")
-        check_text(query, "query")
+        check_query(query)
         for position, text in enumerate(texts):
             check_text(text, f"text {position}")
 

@@ -114,6 +114,16 @@ BAD = {
         PointTooLarge,
         "at most 32 MiB",
     ),
+    "a mapping for texts": (adding(texts={"a": "text"}), InvalidInput, r"texts is a dict.*such as \[text\]"),
+    "a mapping for metadatas": (
+        adding(texts=["a"], metadatas={"year": 1}),
+        InvalidInput,
+        r"metadatas is a single dict.*\[metadata\]",
+    ),
+    "a string for ids": (adding(texts=["a"], ids="x"), InvalidInput, r"ids is a single str.*\[id\]"),
+    "an empty query": (searching(query=" "), InvalidInput, "query is ' '.*words to look for"),
+    "a limit of None": (searching(query="a", limit=None), InvalidInput, "limit=None"),
+    "a limit that is a string": (searching(query="a", limit="5"), InvalidInput, "limit='5'"),
     "a query that is None": (searching(query=None), InvalidInput, "query: token vectors"),
     "a query of a wrong dimension": (searching(query=np.ones((3, 4))), InvalidInput, r"\(3, 4\)"),
     "a query that is NaN": (searching(query=np.full((3, 16), np.nan)), InvalidInput, "NaN"),
@@ -150,6 +160,11 @@ BAD = {
         lambda: MultivectorCollection("bad", WordEmbedder(), url="http://localhost:1", location=":memory:"),
         InvalidInput,
         "url and location name different places",
+    ),
+    "the name and the model exchanged": (
+        lambda: MultivectorCollection("all-MiniLM-L6-v2-int8", "movies"),
+        InvalidInput,
+        r"the name comes first, \('movies', 'all-MiniLM-L6-v2-int8'\)",
     ),
     "an empty name": (lambda: MultivectorCollection("", WordEmbedder()), InvalidInput, "collection name ''"),
     "a key of ours for the text": (
@@ -233,7 +248,23 @@ def test_an_empty_text_is_a_text(offline: ColbertEmbedder) -> None:
     collection.add([""], ids=["x"])
 
     assert [record.text for record in collection.get(["x"])] == [""]
-    assert len(collection.search("")) == 1
+    assert len(collection.search("a")) == 1
+
+
+def test_an_id_of_a_data_frame_is_a_number() -> None:
+    collection = MultivectorCollection("frames", WordEmbedder())
+
+    collection.add(["red", "blue"], ids=np.array([7, 8]))
+
+    assert [record.id for record in collection.get([7, "8"])] == ["7", "8"]
+
+
+@pytest.mark.parametrize("option", ["k", "where"])
+def test_an_option_of_another_library_is_named_with_those_there_are(option: str) -> None:
+    collection = MultivectorCollection("frames", WordEmbedder())
+
+    with pytest.raises(TypeError, match=f"no option '{option}'.*takes limit, filter"):
+        collection.search("red", **{option: 3})  # type: ignore[arg-type]
 
 
 def test_a_megabyte_of_text_is_cut_to_what_the_model_reads(offline: ColbertEmbedder) -> None:

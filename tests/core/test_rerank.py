@@ -180,3 +180,8 @@ def test_what_was_used_longest_ago_is_forgotten_first(words: Any) -> None:
 def test_a_cache_below_nothing_is_refused(words: Any) -> None:
     with pytest.raises(InvalidInput, match="cache_bytes=-1"):
         ColbertReranker(words, cache_bytes=-1)
+
+
+def test_an_empty_query_is_refused(words: Any) -> None:
+    with pytest.raises(InvalidInput, match="words to look for"):
+        ColbertReranker(words).rerank(" ", ["red apple"])

@@ -20,7 +20,7 @@ from colbert_qdrant.collection.operations import Query, RecordId
 from colbert_qdrant.collection.points import Hit, Record
 from colbert_qdrant.collection.progress import progress_bar
 from colbert_qdrant.collection.schema import DEFAULT_VECTOR, Layout
-from colbert_qdrant.collection.searching import SearchKeywords, SearchOptions
+from colbert_qdrant.collection.searching import SearchKeywords
 from colbert_qdrant.collection.stages import Stage, as_stages
 from colbert_qdrant.collection.storage import Storage
 from colbert_qdrant.collection.sync import MultivectorCollection
@@ -78,7 +78,7 @@ class AsyncMultivectorCollection(AsyncManagedCollection):
         shard_key: str | int | None = None,
         create: bool = True,
     ) -> None:
-        check_collection_name(name)
+        check_collection_name(name, embedder)
         self.place = Place(
             client=client,
             async_client=async_client,
@@ -207,7 +207,7 @@ class AsyncMultivectorCollection(AsyncManagedCollection):
 
     async def search(self, query: Query, limit: int = 10, **options: Unpack[SearchKeywords]) -> list[Hit]:
         """Find the documents with the highest MaxSim; see `MultivectorCollection.search`."""
-        asked = SearchOptions(limit=limit, **options)
+        asked = searching.options(limit, options)
         await self._open()
         return await self._run(searching.search(self.layout, query, asked))
 
@@ -215,7 +215,7 @@ class AsyncMultivectorCollection(AsyncManagedCollection):
         self, queries: Sequence[Query], limit: int = 10, **options: Unpack[SearchKeywords]
     ) -> list[list[Hit]]:
         """Answer several queries at once; see `MultivectorCollection.search_batch`."""
-        asked = SearchOptions(limit=limit, **options)
+        asked = searching.options(limit, options)
         await self._open()
         return await self._run(searching.search_batch(self.layout, queries, asked))
 

@@ -96,6 +96,10 @@ class Source:
 
     def __post_init__(self) -> None:
         """Refuse a string, whose characters would be taken for texts, and vectors of no stage."""
+        for name in ("metadatas", "ids", "extras", "encoded_as", "vectors"):
+            column = getattr(self, name)
+            if isinstance(column, str | bytes | Mapping):
+                raise InvalidInput(f"{name} is a single {type(column).__name__}; give one for each text: [{name[:-1]}]")
         if self.stage_vectors is not None and not isinstance(self.stage_vectors, Mapping):
             raise InvalidInput(
                 f"stage_vectors is a {type(self.stage_vectors).__name__}; give the vectors by stage: {{'dense': [...]}}"
@@ -104,8 +108,8 @@ class Source:
             if self.vectors is None:
                 raise InvalidInput("neither texts nor vectors: give one of them")
             return
-        if isinstance(self.texts, str | bytes | bytearray) or not isinstance(self.texts, Iterable):
-            raise InvalidInput(f"texts is {type(self.texts).__name__}; give an iterable of strings, such as [text]")
+        if isinstance(self.texts, str | bytes | bytearray | Mapping) or not isinstance(self.texts, Iterable):
+            raise InvalidInput(f"texts is a {type(self.texts).__name__}; give an iterable of strings, such as [text]")
 
     @property
     def is_at_hand(self) -> bool:

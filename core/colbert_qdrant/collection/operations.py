@@ -12,7 +12,7 @@ from uuid import UUID
 
 from qdrant_client import models
 
-from colbert_qdrant.checks import check_text
+from colbert_qdrant.checks import check_query
 from colbert_qdrant.collection import numbers, points
 from colbert_qdrant.collection.json_values import MAX_DEPTH, check_metadata
 from colbert_qdrant.collection.patience import READING, patient
@@ -159,7 +159,7 @@ def optimize(layout: Layout) -> Operation[bool]:
 
 def encoded(layout: Layout, queries: Sequence[Query]) -> Operation[list[Multivector]]:
     """Encode those queries that are texts, all in one step; check those that are vectors."""
-    texts = [check_text(query, "query") for query in queries if isinstance(query, str)]
+    texts = [check_query(query) for query in queries if isinstance(query, str)]
     fresh: Iterator[Any] = iter((yield EncodeQueries(texts))) if texts else iter(())
     return [
         points.check_multivector(next(fresh) if isinstance(query, str) else query, layout.dim, "query")

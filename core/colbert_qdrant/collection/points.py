@@ -150,6 +150,8 @@ def point_id(record_id: str | int | uuid.UUID, tenant: str | None = None) -> Poi
 
 def id_text(record_id: object) -> str:
     """Return an id as the string that the caller gets back."""
+    if isinstance(record_id, np.integer):  # of a data frame's column
+        record_id = int(record_id)
     if isinstance(record_id, bool) or not isinstance(record_id, str | int | uuid.UUID) or record_id == "":
         raise InvalidInput(f"id {record_id!r}: give a non-empty string, an integer or a UUID")
     text = str(record_id)

@@ -137,6 +137,22 @@ class SearchOptions:
         object.__setattr__(self, "filter", check_filter(self.filter))  # frozen for everybody else
 
 
+def options(limit: int, given: SearchKeywords) -> SearchOptions:
+    """Return the options of a search.
+
+    Raises
+    ------
+    TypeError
+        One of them is none; names those that are.
+    """
+    known = SearchKeywords.__annotations__
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        meant = " (the most hits to return are limit=)" if unknown[0] in ("k", "top_k", "n", "top_n") else ""
+        raise TypeError(f"search has no option {unknown[0]!r}{meant}; it takes limit, {', '.join(known)}")
+    return SearchOptions(limit=limit, **given)
+
+
 def search(layout: Layout, query: Query, options: SearchOptions) -> Operation[list[Hit]]:
     """Find the records with the highest MaxSim, among the candidates of the first stages where there are any."""
     [hits] = yield from search_batch(layout, [query], options)

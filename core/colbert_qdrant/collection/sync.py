@@ -22,7 +22,7 @@ from colbert_qdrant.collection.operations import Query, RecordId
 from colbert_qdrant.collection.points import Hit, Record
 from colbert_qdrant.collection.progress import progress_bar
 from colbert_qdrant.collection.schema import DEFAULT_VECTOR, Layout
-from colbert_qdrant.collection.searching import SearchKeywords, SearchOptions
+from colbert_qdrant.collection.searching import SearchKeywords
 from colbert_qdrant.collection.stages import Stage, as_stages
 from colbert_qdrant.collection.storage import Footprint, Storage
 from colbert_qdrant.collection.tenants import check_tenant
@@ -125,7 +125,7 @@ class MultivectorCollection(ManagedCollection):
         shard_key: str | int | None = None,
         create: bool = True,
     ) -> None:
-        check_collection_name(name)
+        check_collection_name(name, embedder)
         self.place = Place(
             client=client,
             async_client=async_client,
@@ -337,7 +337,7 @@ class MultivectorCollection(ManagedCollection):
         **options
             The fields of `SearchOptions`: ``filter``, ``offset``, ``min_relevance``, ``candidates`` and so on.
         """
-        return self._run(searching.search(self.layout, query, SearchOptions(limit=limit, **options)))
+        return self._run(searching.search(self.layout, query, searching.options(limit, options)))
 
     def search_batch(
         self, queries: Sequence[Query], limit: int = 10, **options: Unpack[SearchKeywords]
@@ -351,7 +351,7 @@ class MultivectorCollection(ManagedCollection):
         limit, **options
             As in `search`, for every query.
         """
-        return self._run(searching.search_batch(self.layout, queries, SearchOptions(limit=limit, **options)))
+        return self._run(searching.search_batch(self.layout, queries, searching.options(limit, options)))
 
     def score(self, query: Query, ids: Sequence[RecordId], *, texts: Sequence[str] | None = None) -> dict[str, float]:
         """Return the MaxSim of these records with a query, from their stored vectors; missing ones are left out.
