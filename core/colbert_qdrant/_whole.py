@@ -19,22 +19,28 @@ def carried_out_whole(work: Callable[[], T]) -> T:
         return work()
     outcome: list[Any] = []
     failures: list[BaseException] = []
+    begun, ended = threading.Lock(), threading.Event()
 
     def run() -> None:
+        if not begun.acquire(blocking=False):
+            return
         try:
             outcome.append(work())
         except BaseException as error:
             failures.append(error)
+        finally:
+            ended.set()
 
-    thread = threading.Thread(target=run, name="colbert-whole")
     interrupt: BaseException | None = None
     try:
-        thread.start()
-    except BaseException as error:
+        threading.Thread(target=run, name="colbert-whole").start()
+    except BaseException as error:  # the thread may be there all the same
+        if begun.acquire(blocking=False):
+            raise  # the work is not begun, and will not be
         interrupt = error
-    while thread.is_alive():
+    while not ended.is_set():
         try:
-            thread.join()
+            ended.wait()
         except BaseException as error:
             interrupt = error
     if interrupt is not None:
