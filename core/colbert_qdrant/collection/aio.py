@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from qdrant_client import models
 
-from colbert_qdrant.collection import administration, citing, growing, ingest, operations, searching, upgrading
+from colbert_qdrant.collection import administration, citing, ingest, operations, searching
 from colbert_qdrant.collection.driving import AsyncDriver, InThreads
-from colbert_qdrant.collection.engines import AsyncEngine, Place, PlaceKeywords, connect, connect_async
+from colbert_qdrant.collection.engines import AsyncEngine, Place, connect, connect_async
 from colbert_qdrant.collection.indexes import Index
 from colbert_qdrant.collection.ingest import AddReport, OnError, Source
-from colbert_qdrant.collection.managed import AsyncManagedCollection, at_async
+from colbert_qdrant.collection.managed import AsyncManagedCollection
 from colbert_qdrant.collection.operations import Query, RecordId
 from colbert_qdrant.collection.points import Hit, Record
 from colbert_qdrant.collection.progress import progress_bar
@@ -138,34 +138,6 @@ class AsyncMultivectorCollection(AsyncManagedCollection):
         else:
             self._of.layout = layout
 
-    @classmethod
-    async def upgrade(
-        cls,
-        name: str,
-        embedder: Embedder | str,
-        *,
-        dense: Any = None,
-        vector_name: str = DEFAULT_VECTOR,
-        content_key: str | None = None,
-        metadata_key: str | None = None,
-        show_progress: bool | None = None,
-        progress: Callable[[AddReport], None] | None = None,
-        **place: Unpack[PlaceKeywords],
-    ) -> Self:
-        """Give a collection of single vectors token vectors too; see `MultivectorCollection.upgrade`."""
-        encoder = as_embedder(embedder)
-        wanted = upgrading.wanted_of(name, encoder, dense, vector_name, content_key, metadata_key)
-        with progress_bar(None, show=show_progress, also=progress) as advance:
-            async with at_async(Place(**place), encoder) as driver:
-                _, stages = await driver._run(upgrading.upgrade(wanted, driver.engine.wire, progress=advance))
-        return cls(name, encoder, vector_name=vector_name, stages=stages, create=False, **place)
-
-    @classmethod
-    async def downgrade(cls, name: str, **place: Unpack[PlaceKeywords]) -> None:
-        """Take token vectors away that `upgrade` made; see `MultivectorCollection.downgrade`."""
-        async with at_async(Place(**place)) as driver:
-            await driver._run(upgrading.downgrade(name))
-
     @property
     def name(self) -> str:
         """The collection's name."""
@@ -274,17 +246,6 @@ class AsyncMultivectorCollection(AsyncManagedCollection):
                 yield record
             if offset is None:
                 return
-
-    async def add_stage(self, stage: Stage | Muvera) -> None:
-        """Give the collection another first stage; see `MultivectorCollection.add_stage`."""
-        await self._open()
-        [made] = as_stages([stage])
-        self.layout = await self._run(growing.add_stage(self.layout, self.settings, made))
-
-    async def optimize(self) -> bool:
-        """Build the vector indexes of an embedded collection; see `MultivectorCollection.optimize`."""
-        await self._open()
-        return await self._run(operations.optimize(self.layout))
 
     async def close(self) -> None:
         """Close the connection, unless it is the caller's own."""

@@ -1,19 +1,23 @@
-"""What both faces do with collections as wholes: list, drop, index, publish. The decisions are the operations'."""
+"""What both faces do with collections as wholes: list, drop, index, publish, upgrade. Operations decide, not this."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import TypeAlias, TypeVar, Unpack
+from typing import Any, Self, TypeAlias, TypeVar, Unpack
 
-from colbert_qdrant.collection import administration, indexes, tenants
+from colbert_qdrant.collection import administration, growing, indexes, operations, tenants, upgrading
 from colbert_qdrant.collection.driving import AsyncDriver, Driver, InThreads
 from colbert_qdrant.collection.engines import Place, PlaceKeywords, connect, connect_async
 from colbert_qdrant.collection.indexes import Index
+from colbert_qdrant.collection.ingest import AddReport
 from colbert_qdrant.collection.operations import Operation
+from colbert_qdrant.collection.progress import progress_bar
 from colbert_qdrant.collection.reopening import Reopened
-from colbert_qdrant.collection.schema import Layout
-from colbert_qdrant.embedders import NoEmbedder
+from colbert_qdrant.collection.schema import DEFAULT_VECTOR, Layout
+from colbert_qdrant.collection.stages import Stage, as_stages
+from colbert_qdrant.embedders import NoEmbedder, as_embedder
+from colbert_qdrant.embedding.muvera import Muvera
 from colbert_qdrant.types import Embedder
 
 T = TypeVar("T")
@@ -25,6 +29,7 @@ class ManagedCollection(Driver, Reopened):
     """The part of `MultivectorCollection` that is about the collection as a whole."""
 
     layout: Layout
+    settings: dict[str, Any]
 
     def _run(self, operation: Operation[T]) -> T:
         """Carry out an operation's steps, kept to the tenant and the shard key."""
@@ -115,13 +120,120 @@ class ManagedCollection(Driver, Reopened):
         """Return the type of each payload index by its key, spelled as for `create_index`."""
         return self._run(indexes.existing(self.layout))
 
+    @classmethod
+    def upgrade(
+        cls,
+        name: str,
+        embedder: Embedder | str,
+        *,
+        dense: Any = None,
+        vector_name: str = DEFAULT_VECTOR,
+        content_key: str | None = None,
+        metadata_key: str | None = None,
+        show_progress: bool | None = None,
+        progress: Callable[[AddReport], None] | None = None,
+        **place: Unpack[PlaceKeywords],
+    ) -> Self:
+        """Give a collection of single vectors token vectors too, and open it.
+
+        The collection is one that langchain-qdrant, LlamaIndex's store, qdrant-haystack or mcp-server-qdrant wrote, or
+        another whose text lies under `content_key`. The multivector is made beside its vectors, from its stored texts;
+        nothing that it has is touched, and the program that wrote it goes on working. What that program adds later is
+        found when `upgrade` has run again, which encodes only what has no token vectors yet; so is a run finished that
+        was stopped. `downgrade` takes all back.
+
+        Parameters
+        ----------
+        name
+            Of the collection.
+        embedder
+            As for the class.
+        dense
+            The encoder that its vectors were made with (anything that `Dense` takes, or a `Dense`): they become a first
+            stage. It is held against stored vectors. ``None``: MaxSim over all documents.
+        vector_name
+            Of the multivector.
+        content_key, metadata_key
+            Where text and metadata lie, for a payload of another program.
+        show_progress, progress
+            As for `add`.
+        **place
+            ``client``, ``url``, ``path`` and so on; see `Place`.
+
+        Raises
+        ------
+        CollectionNotFound
+            There is none of this name.
+        InvalidInput
+            It has token vectors already, nobody knows its payload, or `dense` is not what its vectors were made with.
+        """
+        encoder = as_embedder(embedder)
+        wanted = upgrading.wanted_of(name, encoder, dense, vector_name, content_key, metadata_key)
+        with progress_bar(None, show=show_progress, also=progress) as advance, at(Place(**place), encoder) as driver:
+            _, stages = driver._run(upgrading.upgrade(wanted, driver.engine.wire, progress=advance))
+        make: Callable[..., Self] = cls  # of the face
+        return make(name, encoder, vector_name=vector_name, stages=stages, create=False, **place)
+
+    @classmethod
+    def downgrade(cls, name: str, **place: Unpack[PlaceKeywords]) -> None:
+        """Take token vectors away that `upgrade` made: the collection is what it was.
+
+        Parameters
+        ----------
+        name
+            Of the collection.
+        **place
+            Where it is; see `Place`.
+
+        Raises
+        ------
+        InvalidInput
+            It was not upgraded.
+        """
+        with at(Place(**place)) as driver:
+            driver._run(upgrading.downgrade(name))
+
+    def add_stage(self, stage: Stage | Muvera) -> None:
+        """Give the collection another first stage, computed from its stored texts or token vectors.
+
+        Text that is stored under another form than it was encoded in (`encoded_as`) is encoded as it is stored.
+        Others may write meanwhile: no document is left without the stage's vector. A run that was stopped is repeated,
+        and adding a stage that is there completes it.
+
+        Raises
+        ------
+        InvalidInput
+            There is another stage of that name.
+        """
+        [made] = as_stages([stage])
+        self.layout = self._run(growing.add_stage(self.layout, self.settings, made))
+
+    def optimize(self) -> bool:
+        """Build the vector indexes of an embedded collection, and give back what deleted documents keep on disk.
+
+        It takes time and is done when you say so: after loading, say. A server does it by itself, and in memory there
+        are no indexes.
+
+        Returns
+        -------
+        bool
+            Whether there was anything to build or to give back.
+        """
+        return self._run(operations.optimize(self.layout))
+
 
 class AsyncManagedCollection(AsyncDriver, Reopened):
     """The part of `AsyncMultivectorCollection` that is about the collection as a whole."""
 
+    settings: dict[str, Any]
+
     @property
     def layout(self) -> Layout:
         """Where things are in the collection."""
+        raise NotImplementedError
+
+    @layout.setter
+    def layout(self, layout: Layout) -> None:
         raise NotImplementedError
 
     async def _open(self) -> None:
@@ -167,6 +279,46 @@ class AsyncManagedCollection(AsyncDriver, Reopened):
         """Return the type of each payload index by its key; see `MultivectorCollection.indexes`."""
         await self._open()
         return await self._run(indexes.existing(self.layout))
+
+    @classmethod
+    async def upgrade(
+        cls,
+        name: str,
+        embedder: Embedder | str,
+        *,
+        dense: Any = None,
+        vector_name: str = DEFAULT_VECTOR,
+        content_key: str | None = None,
+        metadata_key: str | None = None,
+        show_progress: bool | None = None,
+        progress: Callable[[AddReport], None] | None = None,
+        **place: Unpack[PlaceKeywords],
+    ) -> Self:
+        """Give a collection of single vectors token vectors too; see `MultivectorCollection.upgrade`."""
+        encoder = as_embedder(embedder)
+        wanted = upgrading.wanted_of(name, encoder, dense, vector_name, content_key, metadata_key)
+        with progress_bar(None, show=show_progress, also=progress) as advance:
+            async with at_async(Place(**place), encoder) as driver:
+                _, stages = await driver._run(upgrading.upgrade(wanted, driver.engine.wire, progress=advance))
+        make: Callable[..., Self] = cls  # of the face
+        return make(name, encoder, vector_name=vector_name, stages=stages, create=False, **place)
+
+    @classmethod
+    async def downgrade(cls, name: str, **place: Unpack[PlaceKeywords]) -> None:
+        """Take token vectors away that `upgrade` made; see `MultivectorCollection.downgrade`."""
+        async with at_async(Place(**place)) as driver:
+            await driver._run(upgrading.downgrade(name))
+
+    async def add_stage(self, stage: Stage | Muvera) -> None:
+        """Give the collection another first stage; see `MultivectorCollection.add_stage`."""
+        await self._open()
+        [made] = as_stages([stage])
+        self.layout = await self._run(growing.add_stage(self.layout, self.settings, made))
+
+    async def optimize(self) -> bool:
+        """Build the vector indexes of an embedded collection; see `MultivectorCollection.optimize`."""
+        await self._open()
+        return await self._run(operations.optimize(self.layout))
 
 
 @contextmanager

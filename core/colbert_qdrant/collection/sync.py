@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 from qdrant_client import models
 
 from colbert_qdrant._fork import renewed_after_fork
-from colbert_qdrant.collection import administration, citing, growing, ingest, operations, searching, upgrading
+from colbert_qdrant.collection import administration, citing, ingest, operations, searching
 from colbert_qdrant.collection.driving import Driver
-from colbert_qdrant.collection.engines import Place, PlaceKeywords, connect
+from colbert_qdrant.collection.engines import Place, connect
 from colbert_qdrant.collection.indexes import Index
 from colbert_qdrant.collection.ingest import AddReport, Failure, OnError, Source
-from colbert_qdrant.collection.managed import ManagedCollection, at
+from colbert_qdrant.collection.managed import ManagedCollection
 from colbert_qdrant.collection.operations import Query, RecordId
 from colbert_qdrant.collection.points import Hit, Record
 from colbert_qdrant.collection.progress import progress_bar
@@ -172,78 +172,6 @@ class MultivectorCollection(ManagedCollection):
     def _begin_without_faces(self) -> None:
         self._faces: dict[asyncio.AbstractEventLoop, AsyncMultivectorCollection] = {}
         self._making_a_face = threading.Lock()
-
-    @classmethod
-    def upgrade(
-        cls,
-        name: str,
-        embedder: Embedder | str,
-        *,
-        dense: Any = None,
-        vector_name: str = DEFAULT_VECTOR,
-        content_key: str | None = None,
-        metadata_key: str | None = None,
-        show_progress: bool | None = None,
-        progress: Callable[[AddReport], None] | None = None,
-        **place: Unpack[PlaceKeywords],
-    ) -> Self:
-        """Give a collection of single vectors token vectors too, and open it.
-
-        The collection is one that langchain-qdrant, LlamaIndex's store, qdrant-haystack or mcp-server-qdrant wrote, or
-        another whose text lies under `content_key`. The multivector is made beside its vectors, from its stored texts;
-        nothing that it has is touched, and the program that wrote it goes on working. What that program adds later is
-        found when `upgrade` has run again, which encodes only what has no token vectors yet; so is a run finished that
-        was stopped. `downgrade` takes all back.
-
-        Parameters
-        ----------
-        name
-            Of the collection.
-        embedder
-            As for the class.
-        dense
-            The encoder that its vectors were made with (anything that `Dense` takes, or a `Dense`): they become a first
-            stage. It is held against stored vectors. ``None``: MaxSim over all documents.
-        vector_name
-            Of the multivector.
-        content_key, metadata_key
-            Where text and metadata lie, for a payload of another program.
-        show_progress, progress
-            As for `add`.
-        **place
-            ``client``, ``url``, ``path`` and so on; see `Place`.
-
-        Raises
-        ------
-        CollectionNotFound
-            There is none of this name.
-        InvalidInput
-            It has token vectors already, nobody knows its payload, or `dense` is not what its vectors were made with.
-        """
-        encoder = as_embedder(embedder)
-        wanted = upgrading.wanted_of(name, encoder, dense, vector_name, content_key, metadata_key)
-        with progress_bar(None, show=show_progress, also=progress) as advance, at(Place(**place), encoder) as driver:
-            _, stages = driver._run(upgrading.upgrade(wanted, driver.engine.wire, progress=advance))
-        return cls(name, encoder, vector_name=vector_name, stages=stages, create=False, **place)  # type: ignore[arg-type]
-
-    @classmethod
-    def downgrade(cls, name: str, **place: Unpack[PlaceKeywords]) -> None:
-        """Take token vectors away that `upgrade` made: the collection is what it was.
-
-        Parameters
-        ----------
-        name
-            Of the collection.
-        **place
-            Where it is; see `Place`.
-
-        Raises
-        ------
-        InvalidInput
-            It was not upgraded.
-        """
-        with at(Place(**place)) as driver:
-            driver._run(upgrading.downgrade(name))
 
     @property
     def name(self) -> str:
@@ -452,21 +380,6 @@ class MultivectorCollection(ManagedCollection):
             if offset is None:
                 return
 
-    def add_stage(self, stage: Stage | Muvera) -> None:
-        """Give the collection another first stage, computed from its stored texts or token vectors.
-
-        Text that is stored under another form than it was encoded in (`encoded_as`) is encoded as it is stored.
-        Others may write meanwhile: no document is left without the stage's vector. A run that was stopped is repeated,
-        and adding a stage that is there completes it.
-
-        Raises
-        ------
-        InvalidInput
-            There is another stage of that name.
-        """
-        [made] = as_stages([stage])
-        self.layout = self._run(growing.add_stage(self.layout, self.settings, made))
-
     def footprint(self, texts: Sequence[str], documents: int) -> Footprint:
         """Estimate what so many documents will take, judging by some of them.
 
@@ -482,19 +395,6 @@ class MultivectorCollection(ManagedCollection):
     def plan(self, texts: Sequence[str]) -> list[Failure]:
         """Return the texts that `add` would refuse, each with the reason; they are encoded, nothing is stored."""
         return self._run(ingest.refusals(self.layout, texts))
-
-    def optimize(self) -> bool:
-        """Build the vector indexes of an embedded collection, and give back what deleted documents keep on disk.
-
-        It takes time and is done when you say so: after loading, say. A server does it by itself, and in memory there
-        are no indexes.
-
-        Returns
-        -------
-        bool
-            Whether there was anything to build or to give back.
-        """
-        return self._run(operations.optimize(self.layout))
 
     def as_async(self) -> AsyncMultivectorCollection:
         """Return this collection for the running event loop: with `url` on a client of its own, else on threads.
