@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from llama_index.core.indices import VectorStoreIndex
@@ -65,18 +66,28 @@ class ColbertVectorStoreIndex(VectorStoreIndex):
         self.docstore.set_document_hashes({document.id_: document.hash for document in documents})
 
     def refresh_ref_docs(self, documents: Sequence[Document], **update_kwargs: Any) -> list[bool]:
-        """Store what is new or has changed; the store itself says what it holds, also after a restart."""
-        unknown = [document.id_ for document in documents if self.docstore.get_document_hash(document.id_) is None]
-        self.docstore.set_document_hashes(self._store.document_hashes(unknown))
-        return super().refresh_ref_docs(documents, **update_kwargs)
+        """Store what is new, has changed or was stored in part; the store says what it holds, also after a restart."""
+        torn = self._learn(self._store.document_hashes(self._unknown(documents)))
+        if torn:
+            self.insert_documents([document for document in documents if document.id_ in torn])
+        refreshed = super().refresh_ref_docs(documents, **update_kwargs)
+        return [was or document.id_ in torn for was, document in zip(refreshed, documents, strict=True)]
 
     async def arefresh_ref_docs(self, documents: Sequence[Document], **update_kwargs: Any) -> list[bool]:
         """Do as `refresh_ref_docs` does, without blocking."""
-        unknown = [
-            document.id_ for document in documents if await self.docstore.aget_document_hash(document.id_) is None
-        ]
-        await self.docstore.aset_document_hashes(await self._store.adocument_hashes(unknown))
-        return await super().arefresh_ref_docs(documents, **update_kwargs)
+        torn = self._learn(await self._store.adocument_hashes(self._unknown(documents)))
+        if torn:
+            await asyncio.to_thread(self.insert_documents, [document for document in documents if document.id_ in torn])
+        refreshed = await super().arefresh_ref_docs(documents, **update_kwargs)
+        return [was or document.id_ in torn for was, document in zip(refreshed, documents, strict=True)]
+
+    def _unknown(self, documents: Sequence[Document]) -> list[str]:
+        return [document.id_ for document in documents if self.docstore.get_document_hash(document.id_) is None]
+
+    def _learn(self, stored: Mapping[str, str | None]) -> set[str]:
+        """Remember the hashes of documents that are stored whole; returns the others."""
+        self.docstore.set_document_hashes({doc_id: known for doc_id, known in stored.items() if known is not None})
+        return {doc_id for doc_id, known in stored.items() if known is None}
 
     @property
     def _store(self) -> ColbertQdrantVectorStore:

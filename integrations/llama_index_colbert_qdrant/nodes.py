@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from llama_index.core.schema import (
@@ -76,10 +76,17 @@ def as_node(record: Record) -> BaseNode:
     return _CLASSES.get(data.get("class_name"), TextNode).from_dict(data)
 
 
-def document_hash(record: Record) -> str | None:
-    """Return the hash of the document that a record's node was made from, as it was then."""
-    source = as_node(record).source_node
-    return None if source is None else source.hash
+def document_hash(records: Iterable[Record]) -> str | None:
+    """Return the hash of the document that all its stored nodes were made from; ``None`` where some are not stored.
+
+    What stopped in the midst of a document left some of its nodes. Whatever splits a document tells each node its
+    neighbours; where one of these is not there, the document is not whole.
+    """
+    nodes = [as_node(record) for record in records]
+    stored = {node.node_id for node in nodes}
+    neighbours = {each.node_id for node in nodes for each in (node.prev_node, node.next_node) if each is not None}
+    hashes = {None if node.source_node is None else node.source_node.hash for node in nodes}
+    return hashes.pop() if len(hashes) == 1 and neighbours <= stored else None
 
 
 def as_result(hits: Sequence[Hit]) -> VectorStoreQueryResult:

@@ -316,15 +316,12 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
         stored = self._collection.scroll(self._calls.documents(*of)) if of else ()
         self._collection.delete([record.id for record in stored if record.id not in kept])
 
-    def document_hashes(self, doc_ids: Sequence[str]) -> dict[str, str]:
-        """Return the hash of each of these documents that there are nodes of, as it was when they were made."""
-        found = {}
-        for doc_id in doc_ids:
-            for record in islice(self._collection.scroll(self._calls.documents(doc_id)), 1):
-                found[doc_id] = document_hash(record)
-        return {doc_id: known for doc_id, known in found.items() if known}
+    def document_hashes(self, doc_ids: Sequence[str]) -> dict[str, str | None]:
+        """Return the hash of each of these documents that there are nodes of, ``None`` of one stored in part."""
+        stored = {doc_id: list(self._collection.scroll(self._calls.documents(doc_id))) for doc_id in doc_ids}
+        return {doc_id: document_hash(records) for doc_id, records in stored.items() if records}
 
-    async def adocument_hashes(self, doc_ids: Sequence[str]) -> dict[str, str]:
+    async def adocument_hashes(self, doc_ids: Sequence[str]) -> dict[str, str | None]:
         """Do as `document_hashes` does, without blocking."""
         return await asyncio.to_thread(self.document_hashes, doc_ids)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from llama_index.core import StorageContext, VectorStoreIndex
@@ -210,6 +211,42 @@ def test_refresh_changes_what_has_changed(store: ColbertQdrantVectorStore) -> No
 
     assert refreshed == [False, True, True]
     assert texts_of(store) == {"A soldier relives the same day.", "A hacker takes the red pill.", "Toys."}
+
+
+@pytest.fixture
+def torn(store: ColbertQdrantVectorStore, embedder: Any, monkeypatch: pytest.MonkeyPatch) -> Document:
+    """A document of which some nodes are stored: the run stopped in its midst."""
+    document = Document(id_="long", text="".join(f"The word number {word} of many. " for word in range(400)))
+    windows = iter([embedder.embed])
+
+    def stops(texts: Iterable[str]) -> Any:
+        for encode in windows:
+            return encode(texts)
+        raise RuntimeError("out of power")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("colbert_qdrant.collection.ingest.WINDOW", 2)
+        patch.setattr(embedder, "embed", stops)
+        with pytest.raises(RuntimeError, match="out of power"):
+            store.as_index([document])
+    return document
+
+
+@pytest.mark.parametrize("is_asynchronous", [False, True])
+async def test_refresh_finishes_what_was_stored_in_part(
+    is_asynchronous: bool, torn: Document, store: ColbertQdrantVectorStore
+) -> None:
+    whole = store.splitter()([torn])
+    assert 0 < len(store.get_nodes()) < len(whole)
+    index = store.as_index()
+
+    refreshed = [
+        await index.arefresh_ref_docs([torn]) if is_asynchronous else index.refresh_ref_docs([torn]) for _ in range(2)
+    ]
+
+    assert refreshed == [[True], [False]]
+    assert {node.node_id for node in store.get_nodes()} == {node.node_id for node in whole}
+    assert store.as_index().refresh_ref_docs([torn]) == [False]
 
 
 def test_reopened_index_is_the_same(
