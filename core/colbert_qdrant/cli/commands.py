@@ -7,6 +7,7 @@ import click
 from colbert_qdrant import __version__
 from colbert_qdrant.cli.agents import mcp
 from colbert_qdrant.cli.evaluating import evaluate
+from colbert_qdrant.cli.exporting import export
 from colbert_qdrant.cli.indexing import index
 from colbert_qdrant.cli.inventory import info, list_collections, models
 from colbert_qdrant.cli.options import Commands
@@ -41,5 +42,6 @@ for command in (
     downgrade,
     mcp,
     models,
+    export,
 ):
     commands.add_command(command)

@@ -55,14 +55,26 @@ def private(place: Path) -> Path | None:
         return None
 
 
-def write_whole(target: Path, chunks: Iterable[Chunk]) -> None:
-    """Write a file that is either there with all its bytes or not at all, whoever else writes it meanwhile."""
+def write_whole(target: Path, chunks: Iterable[Chunk], check: Callable[[Path], object] | None = None) -> None:
+    """Write a file that is either there with all its bytes or not at all, whoever else writes it meanwhile.
+
+    Parameters
+    ----------
+    target
+        The file; one that is there is replaced.
+    chunks
+        What to write.
+    check
+        Looks at the file before it takes its place, and raises to keep it from there.
+    """
     partial = tempfile.NamedTemporaryFile(dir=target.parent, suffix=".part", delete=False)  # noqa: SIM115
     try:
         with partial:
             partial.writelines(chunks)
             partial.flush()
             os.fsync(partial.fileno())
+        if check is not None:
+            check(Path(partial.name))
         os.replace(partial.name, target)
     except BaseException:
         Path(partial.name).unlink(missing_ok=True)

@@ -17,6 +17,9 @@ CONFIG_FILES = ("config_sentence_transformers.json", "artifact.metadata", "onnx_
 """Files that say how a checkpoint treats text, the most trustworthy first."""
 
 
+EXPORTABLE = ("bert", "modernbert")
+"""The architectures, by ``model_type``, that `colbert_qdrant.export` makes a graph of."""
+
 BGE_HEAD = "colbert_linear.pt"
 """bge-m3's projection of token vectors; the modules beside it are those of its single vector."""
 

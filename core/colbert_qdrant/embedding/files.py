@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shlex
 import shutil
 import sys
 import tempfile
@@ -17,9 +18,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from colbert_qdrant.embedding.cache import digest_of, own_folder, private
-from colbert_qdrant.embedding.checkpoint import CONFIG_FILES
+from colbert_qdrant.embedding.checkpoint import CONFIG_FILES, EXPORTABLE
 from colbert_qdrant.embedding.projection import PROJECTION_FILES
-from colbert_qdrant.embedding.reader import is_plain
+from colbert_qdrant.embedding.reader import is_plain, read_config_if_there
 from colbert_qdrant.embedding.registry import OFFLINE_MODEL, PackagedModel, RegisteredModel, find, said_of_unknown
 from colbert_qdrant.errors import InvalidInput, InvalidModel, MissingExtra, ModelFilesNotFound, UnknownModel
 
@@ -160,14 +161,23 @@ def from_folder(folder: Path, model_file: str | None) -> ModelFiles:
             + (
                 f"it holds {', '.join(candidates)}: name one with model_file="
                 if candidates
-                else "it holds no ONNX file: export one, "
-                "`optimum-cli export onnx --model FOLDER --task feature-extraction OUT`, "
-                "and copy the checkpoint's other files beside it"
+                else f"it holds no ONNX file: {how_to_export(folder)}"
             )
         )
     if not (folder / "tokenizer.json").is_file():
         raise ModelFilesNotFound(f"{folder} has no tokenizer.json; a model's folder needs one beside its ONNX file")
     return ModelFiles(folder, with_external_data(folder / chosen, folder), folder / chosen)
+
+
+def how_to_export(folder: Path) -> str:
+    """Say how a checkpoint that has no ONNX file comes by one."""
+    place = shlex.quote(str(folder))
+    if read_config_if_there(folder / "config.json").text("model_type", "") in EXPORTABLE:
+        return f"make one with `colbert-qdrant export {place}`, which needs nothing but the checkpoint"
+    return (
+        f"export one, `optimum-cli export onnx --model {place} --task feature-extraction OUT`, and copy the "
+        "checkpoint's other files beside it"
+    )
 
 
 def from_package(row: RegisteredModel, packaged: PackagedModel) -> ModelFiles:

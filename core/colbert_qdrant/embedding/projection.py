@@ -13,7 +13,7 @@ import numpy as np
 
 from colbert_qdrant.embedding.checkpoint import BGE_HEAD, works_on_tokens
 from colbert_qdrant.embedding.reader import is_file, read_config, read_modules
-from colbert_qdrant.embedding.weights import Weights, read_weights
+from colbert_qdrant.embedding.weights import LARGEST_ENCODER, WEIGHT_FILES, Weights, read_weights
 from colbert_qdrant.errors import InvalidModel
 from colbert_qdrant.types import Multivector
 
@@ -219,7 +219,7 @@ def _dense_module(folder: Path) -> Dense:
             f"{config.place} asks for the activation {name[:80]!r}; known are those of torch.nn: {known}. "
             "Use a graph that was exported with its projection"
         )
-    found = [folder / file for file in ("model.safetensors", "pytorch_model.bin") if is_file(folder / file)]
+    found = [folder / file for file in WEIGHT_FILES if is_file(folder / file)]
     if not found:
         raise InvalidModel(f"{folder} has no model.safetensors; fetch the model's files again")
     weights = read_weights(found[0], ["linear.weight", "linear.bias", "residual.weight"])
@@ -236,11 +236,11 @@ def _dense_module(folder: Path) -> Dense:
 
 
 def _stanford_linear(folder: Path) -> list[Dense]:
-    path, config = folder / "model.safetensors", folder / "config.json"
-    is_stanford = is_file(path) and is_file(config) and "HF_ColBERT" in read_config(config).words("architectures", ())
-    if not is_stanford:
+    config = folder / "config.json"
+    path = next((folder / file for file in WEIGHT_FILES if is_file(folder / file)), None)
+    if path is None or not is_file(config) or "HF_ColBERT" not in read_config(config).words("architectures", ()):
         return []
-    weights = read_weights(path, ["linear.weight"])
+    weights = read_weights(path, ["linear.weight"], most=LARGEST_ENCODER)
     return [_checked(Dense(weight, None, _identity), path) for weight in weights.values()]
 
 

@@ -20,16 +20,27 @@ from colbert_qdrant.errors import InvalidModel
 Weights = npt.NDArray[np.float32]
 
 _TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
-_TORCH_STORAGES = {"DoubleStorage": "F64", "FloatStorage": "F32", "HalfStorage": "F16", "BFloat16Storage": "BF16"}
+_TORCH_STORAGES = {
+    "DoubleStorage": "F64",
+    "FloatStorage": "F32",
+    "HalfStorage": "F16",
+    "BFloat16Storage": "BF16",
+    "LongStorage": "I64",  # position_ids, which older versions of transformers save: named, and never read
+}
+
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+"""Where a checkpoint and each of its modules keep their weights, the better first."""
 
 _LONGEST_HEADER = 16 * 2**20  # of a model of 200,000 tensors
 _LONGEST_PICKLE = 2**20
-_LARGEST_ARCHIVE = 256 * 2**20
-_LARGEST_TENSOR = 256 * 2**20  # bytes; a projection of 4,096 to 4,096 takes 64 MiB
+LARGEST_PROJECTION = 256 * 2**20
+"""Bytes of a tensor, and of a file of ``torch.save``; one of 4,096 to 4,096 takes 64 MiB."""
+LARGEST_ENCODER = 2**31
+"""The same of a whole encoder: an ONNX file holds no more."""
 _MOST_OPCODES = 100_000
 
 
-def read_weights(path: Path, names: Collection[str]) -> dict[str, Weights]:
+def read_weights(path: Path, names: Collection[str], *, most: int = LARGEST_PROJECTION) -> dict[str, Weights]:
     """Read tensors of a weight file.
 
     Parameters
@@ -38,6 +49,8 @@ def read_weights(path: Path, names: Collection[str]) -> dict[str, Weights]:
         ``*.safetensors``, else a file of ``torch.save``.
     names
         The tensors wanted. No other is read, so that a large file costs no more than a small one.
+    most
+        The bytes that one of them can have, and a file of ``torch.save`` as a whole.
 
     Returns
     -------
@@ -56,7 +69,7 @@ def read_weights(path: Path, names: Collection[str]) -> dict[str, Weights]:
     """
     read: Callable[..., dict[str, Weights]] = _read_safetensors if path.suffix == ".safetensors" else _read_torch
     try:
-        tensors = read(path, names)
+        tensors = read(path, names, most)
     except Exception as error:  # what a damaged file raises has no other base class
         raise InvalidModel(f"{path} can't be read as weights ({reason_of(error)}); fetch the file again") from error
     for name, tensor in tensors.items():
@@ -71,16 +84,18 @@ class _Stored:
 
     dtype: str
     shape: tuple[int, ...]
+    most: int
+    """The bytes that it can have."""
     offset: int = 0
     """In numbers, from the beginning of its storage."""
 
     def __post_init__(self) -> None:
         if self.dtype not in _TYPES:
             raise ValueError(f"numbers of type {self.dtype!r:.40} are no weights")
-        if not all(type(size) is int and 0 <= size <= _LARGEST_TENSOR for size in (*self.shape, self.offset)):
+        if not all(type(size) is int and 0 <= size <= self.most for size in (*self.shape, self.offset)):
             raise ValueError("a shape or an offset is no row of whole numbers that could be")
-        if len(self.shape) > 4 or self.size > _LARGEST_TENSOR:
-            raise ValueError(f"a tensor of shape {list(self.shape)[:8]} is larger than a projection can be")
+        if len(self.shape) > 4 or self.size > self.most:
+            raise ValueError(f"a tensor of shape {list(self.shape)[:8]} is larger than can be")
 
     @property
     def width(self) -> int:
@@ -102,7 +117,7 @@ class _Stored:
             return numbers.astype(np.float32).reshape(self.shape)
 
 
-def _read_safetensors(path: Path, names: Collection[str]) -> dict[str, Weights]:
+def _read_safetensors(path: Path, names: Collection[str], most: int) -> dict[str, Weights]:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         size = path.stat().st_size - 8 - length
@@ -114,7 +129,7 @@ def _read_safetensors(path: Path, names: Collection[str]) -> dict[str, Weights]:
             start, end = header[name]["data_offsets"]
             if not (type(start) is type(end) is int and 0 <= start <= end <= size):
                 raise ValueError(f"{name} does not lie inside the file's {size} bytes")
-            stored = _Stored(header[name]["dtype"], tuple(header[name]["shape"]))
+            stored = _Stored(header[name]["dtype"], tuple(header[name]["shape"]), most)
             if end - start != stored.size:
                 raise ValueError(f"{name} of {end - start} bytes is not of shape {list(stored.shape)}")
             file.seek(8 + length + start)
@@ -122,9 +137,9 @@ def _read_safetensors(path: Path, names: Collection[str]) -> dict[str, Weights]:
     return tensors
 
 
-def _read_torch(path: Path, names: Collection[str]) -> dict[str, Weights]:
-    if path.stat().st_size > _LARGEST_ARCHIVE:
-        raise ValueError("it is larger than a projection can be")
+def _read_torch(path: Path, names: Collection[str], most: int) -> dict[str, Weights]:
+    if path.stat().st_size > most:
+        raise ValueError(f"it is larger than can be, {most // 2**20:,} MiB")
     with zipfile.ZipFile(path) as archive:
         [index] = [name for name in archive.namelist() if name.endswith("/data.pkl")]
         tensors = {}
@@ -133,11 +148,11 @@ def _read_torch(path: Path, names: Collection[str]) -> dict[str, Weights]:
             tensor = state[name]
             if not isinstance(tensor, _Tensor):
                 raise ValueError(f"{name} in it is no tensor")
-            stored = _Stored(tensor.dtype, tensor.shape, tensor.offset)
+            stored = _Stored(tensor.dtype, tensor.shape, most, tensor.offset)
             rows = tuple(math.prod(tensor.shape[axis + 1 :]) for axis in range(len(tensor.shape)))
             if tensor.strides != rows:
                 raise ValueError(f"{name} is not stored row by row")
-            raw = _member(archive, f"{index.removesuffix('data.pkl')}data/{tensor.key}", _LARGEST_ARCHIVE)
+            raw = _member(archive, f"{index.removesuffix('data.pkl')}data/{tensor.key}", most)
             begin = stored.offset * stored.width
             tensors[name] = stored.as_float32(raw[begin : begin + stored.size])
     return tensors

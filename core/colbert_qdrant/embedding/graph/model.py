@@ -153,7 +153,7 @@ def node(
     output: str,
     *,
     domain: str = "",
-    **attributes: int | Sequence[int] | Tensor,
+    **attributes: int | float | Sequence[int] | Tensor,
 ) -> Node:
     """Return a node with one output, which it is named for."""
     messages = {name: _attribute_message(name, value) for name, value in attributes.items()}
@@ -333,10 +333,12 @@ def _tensor_message(name: str, values: Array) -> list[Chunk]:
     return [head, *wire.write_nested(9, [contiguous.tobytes()])]
 
 
-def _attribute_message(name: str, value: int | Sequence[int] | Tensor) -> bytes:
+def _attribute_message(name: str, value: int | float | Sequence[int] | Tensor) -> bytes:
     head = wire.write_text(1, name)
     if isinstance(value, int):
         return head + wire.write_integer(3, value) + wire.write_integer(20, 2)
+    if isinstance(value, float):
+        return head + wire.write_fixed32(2, struct.pack("<f", value)) + wire.write_integer(20, 1)
     if isinstance(value, Tensor):
         return b"".join([head, *wire.write_nested(5, value.message), wire.write_integer(20, 4)])
     return head + b"".join(wire.write_integer(8, size) for size in value) + wire.write_integer(20, 7)
