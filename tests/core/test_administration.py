@@ -10,7 +10,7 @@ from qdrant_client import QdrantClient, models
 
 from colbert_qdrant import AsyncMultivectorCollection, MultivectorCollection
 from colbert_qdrant.embedders import NoEmbedder
-from colbert_qdrant.errors import CollectionNotFound, InvalidInput, UnsupportedByEngine
+from colbert_qdrant.errors import CollectionMismatch, CollectionNotFound, InvalidInput, UnsupportedByEngine
 from conftest import WordEmbedder
 
 Make = Callable[..., MultivectorCollection]
@@ -69,6 +69,22 @@ def test_a_new_collection_takes_the_name_of_the_old(make_collection: Make, place
     assert [hit.text for hit in reader.search("text")] == ["new text"]
     old.drop()
     assert reader.count() == 1
+
+
+def test_nothing_is_added_to_another_models_collection_that_took_the_name(
+    make_collection: Make, place: dict[str, Any]
+) -> None:
+    class OtherWords(WordEmbedder):
+        model_name = "other-words"
+
+    old = make_collection()
+    reader = make_collection(name=old.name)
+    old.drop()
+    new = make_collection(OtherWords(), name=old.name)
+
+    with pytest.raises(CollectionMismatch, match=r"since this one was opened.*'other-words', this is 'words'"):
+        reader.add(["red apple"])
+    assert new.count() == 0
 
 
 def test_dropping_by_an_alias_drops_the_collection(words: WordEmbedder) -> None:

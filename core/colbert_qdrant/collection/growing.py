@@ -58,15 +58,16 @@ def add_stage(layout: Layout, settings: Mapping[str, Any], stage: Stage) -> Oper
     return replace(layout, stages=(*others, stage))
 
 
-def current(layout: Layout) -> Operation[Layout]:
+def current(layout: Layout, settings: Mapping[str, Any]) -> Operation[Layout]:
     """Return the layout with the stages that the collection was given since it was opened.
 
     Raises
     ------
     CollectionMismatch
-        One of them needs an encoder, which only the caller has.
+        One of them needs an encoder, which only the caller has; or it is another collection, of another model.
     """
     info = yield from patient(Call("get_collection", {"collection_name": layout.name}))
+    schema.check_model(layout, info, settings)
     grown, missing = schema.learnt(layout, info)
     if missing:
         names = " and ".join(map(repr, missing))

@@ -159,14 +159,14 @@ def add(
             unchanged += [key for key in stored if key not in known]
             job = yield Start(partial(encode, layout, [record for record, _ in changed]))
             if first and changed:
-                layout, first = (yield from growing.current(layout)), False
+                layout, first = (yield from growing.current(layout, settings)), False
             yield from _upload(layout, wire, waiting, report)
             encoded = yield Finish(job)
             waiting = _Upload(_to_points(layout, changed, encoded, report, on_error), set(stored))
             if progress is not None:
                 progress(report)
         yield from _upload(layout, wire, waiting, report)
-        layout = yield from _complete(as_opened, layout, unchanged, report)
+        layout = yield from _complete(as_opened, layout, settings, unchanged, report)
         if progress is not None:
             progress(report)
     except ColbertQdrantError as error:
@@ -387,12 +387,14 @@ def _to_points(
     return ready
 
 
-def _complete(as_opened: Layout, layout: Layout, unchanged: Sequence[PointId], report: AddReport) -> Operation[Layout]:
+def _complete(
+    as_opened: Layout, layout: Layout, settings: Mapping[str, Any], unchanged: Sequence[PointId], report: AddReport
+) -> Operation[Layout]:
     """Give the points of this call the vectors of stages that others have added meanwhile; see `growing`."""
     for at in range(0, len(unchanged) if layout.stages else 0, _IDS_AT_ONCE):
         yield from growing.fill(layout, layout.stages, among=unchanged[at : at + _IDS_AT_ONCE])
     if report.stored > report.unchanged:
-        layout = yield from growing.current(layout)
+        layout = yield from growing.current(layout, settings)
         known = [stage.name for stage in as_opened.stages]
         yield from growing.fill(layout, [stage for stage in layout.stages if stage.name not in known])
     return layout

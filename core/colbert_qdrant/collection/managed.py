@@ -80,7 +80,8 @@ class ManagedCollection(Driver, Reopened):
         """Let a name stand for this collection from now on, in one step.
 
         So a collection is made anew while programs go on searching: fill ``"docs-2"``, publish it as ``"docs"``, the
-        name that they open, and drop ``"docs-1"``.
+        name that they open, and drop ``"docs-1"``. A program that has the name open goes on asking with the model that
+        it opened it with (what it adds is refused where the new collection is of another one): open it again there.
 
         Returns
         -------

@@ -184,6 +184,7 @@ def attach(
             f"collection {layout.name!r} exists and is not what was asked for: {'; '.join(differences)}. "
             "Open it as it was made, or choose another collection name"
         )
+    _warn_of_names(made_with, settings)
     for stage in stages:
         _warn_of_signs(stage, by_name.get(stage.name))
     is_quantized = by_name[vector].quantization_config or info.config.quantization_config
@@ -247,6 +248,21 @@ def remembered_stages(info: models.CollectionInfo) -> dict[str, Any]:
     return dict(stages)
 
 
+def check_model(layout: Layout, info: models.CollectionInfo, settings: Mapping[str, Any]) -> None:
+    """Refuse to write where another collection has taken the name since it was opened, or the alias moved on to one.
+
+    Raises
+    ------
+    CollectionMismatch
+        Its vectors are another model's, among which ours would be found by nobody, or by anything.
+    """
+    if differences := _making_differences(remembered(info), settings):
+        raise CollectionMismatch(
+            f"another collection is called {layout.name!r} since this one was opened: {'; '.join(differences)}. Open "
+            "it with its own model"
+        )
+
+
 def learnt(layout: Layout, info: models.CollectionInfo) -> tuple[Layout, list[str]]:
     """Return the layout with the stages that a collection was given since, and the names of those without encoder."""
     known = [stage.name for stage in layout.stages]
@@ -277,6 +293,16 @@ def _stage_differences(
     if made_with is not None and any(ours[name] != made_with[name] for name in ours.keys() & made_with.keys()):
         return [f"its first stage {stage.name!r} was made with {made_with}, this is {stage.settings}"]
     return []
+
+
+def _warn_of_names(made_with: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """Say that a collection of before knows less of its model than is checked now."""
+    if "model" in made_with and "model" in settings and "graph" in settings and "graph" not in made_with:
+        warnings.warn(
+            f"this collection remembers its model by its name alone, {made_with['model']!r}: whether the files are "
+            "those it was made with can't be checked. If in doubt, add its documents to a new one",
+            stacklevel=2,
+        )
 
 
 def _warn_of_signs(stage: Stage, found: models.VectorParams | None) -> None:
@@ -322,12 +348,6 @@ def _making_differences(made_with: Mapping[str, Any], settings: Mapping[str, Any
         return []
     if not same_model(str(model), str(ours)):
         return [f"it was made with the model {model!r}, this is {ours!r}"]
-    if "graph" in settings and "graph" not in made_with:
-        warnings.warn(
-            f"this collection remembers its model by its name alone, {model!r}: whether the files are those it was "
-            "made with can't be checked. If in doubt, add its documents to a new one",
-            stacklevel=2,
-        )
     return [
         f"{_FILES[name]} of {model!r} ({str(made_with[name])[:12]}..., not {str(settings[name])[:12]}...)"
         for name in _FILES.keys() & made_with.keys() & settings.keys()
