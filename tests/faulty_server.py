@@ -87,6 +87,7 @@ class FaultyServer:
         self.version = "1.19.0"
         self.stall = 1.5
         self.requests: list[Request] = []
+        self.created: dict[str, Any] = {}
         self._turn = threading.Lock()
 
     def admit(self, method: str, path: str, headers: Mapping[str, str], size: int) -> Request:
@@ -121,6 +122,7 @@ class FaultyServer:
             case "DELETE", []:
                 return qdrant.delete_collection(name)
             case "PUT", []:
+                self.created[name] = body
                 wanted = models.CreateCollection.model_validate(body)
                 return qdrant.create_collection(
                     name,

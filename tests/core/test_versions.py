@@ -12,7 +12,7 @@ from qdrant_client import models
 from colbert_qdrant import AsyncMultivectorCollection, Blend, MultivectorCollection, Muvera, Storage
 from colbert_qdrant.collection.conditions import substring
 from colbert_qdrant.collection.conditions import words as has_words
-from colbert_qdrant.collection.engines.versions import parsed
+from colbert_qdrant.collection.engines.versions import in_words_of, parsed
 from colbert_qdrant.errors import UnsupportedByEngine
 from conftest import WordEmbedder
 from faulty_server import FaultyServer, serving
@@ -109,3 +109,41 @@ def test_fusion_by_weights(server: FaultyServer, words: WordEmbedder) -> None:
         assert collection.search("apple", final=Blend({"maxsim": 1.0}))
         with pytest.raises(UnsupportedByEngine, match=r"weights needs Qdrant 1\.17\.0"):
             collection.search("apple", final=Blend({"maxsim": 1.0, "muvera": 0.5}, by="ranks"))
+
+
+ON_DISK = Storage(on_disk=True, on_disk_payload=False, quantization="int8", hnsw=models.HnswConfigDiff(memory="cold"))
+
+
+@pytest.mark.parametrize("version", ["1.19.0", "1.18.3"])
+def test_where_vectors_are_kept_is_said_in_the_servers_words(
+    version: str, server: FaultyServer, words: WordEmbedder
+) -> None:
+    server.version = version
+    MultivectorCollection("docs", words, url=server.url, storage=ON_DISK, stages=[Muvera.from_embedder(words)]).close()
+    sent = server.created["docs"]
+    vectors = sent["vectors"]
+    kept = (
+        vectors["colbert"],
+        vectors["colbert"]["quantization_config"]["scalar"],
+        vectors["muvera"],
+        vectors["muvera"]["quantization_config"]["binary"],
+        sent["hnsw_config"],
+    )
+    said = [{key: each[key] for key in ("memory", "on_disk", "always_ram") if key in each} for each in kept]
+    if version >= "1.19":
+        assert said == [{"memory": tier} for tier in ("cold", "pinned", "cold", "pinned", "cold")]
+        assert (sent.get("payload"), sent.get("on_disk_payload")) == ({"memory": "cached"}, None)
+    else:
+        flags = ("on_disk", "always_ram", "on_disk", "always_ram", "on_disk")
+        assert said == [{flag: True} for flag in flags]
+        assert (sent.get("payload"), sent.get("on_disk_payload")) == (None, False)
+
+
+@pytest.mark.parametrize(("tier", "is_on_disk"), [("cold", True), ("cached", False), ("pinned", False)])
+def test_an_index_of_ones_own_too(tier: str, is_on_disk: bool) -> None:
+    index = models.KeywordIndexParams(type="keyword", memory=tier)
+    asked = {"collection_name": "docs", "field_name": "metadata.name", "field_schema": index}
+    assert in_words_of((1, 19, 0), asked) == asked
+    told = in_words_of((1, 18, 3), asked)["field_schema"]
+    assert (told.memory, told.on_disk) == (None, is_on_disk)
+    assert index.memory == tier

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 from qdrant_client import models
 
+from colbert_qdrant.collection.tiers import is_cold
 from colbert_qdrant.errors import InvalidInput
 
 Datatype: TypeAlias = Literal["float32", "float16", "uint8", "turbo8", "turbo4"]
@@ -31,22 +32,24 @@ _BITS_OF_BINARY = {
 
 
 def _binary(encoding: models.BinaryQuantizationEncoding | None = None) -> models.QuantizationConfig:
-    return models.BinaryQuantization(binary=models.BinaryQuantizationConfig(always_ram=True, encoding=encoding))
+    return models.BinaryQuantization(
+        binary=models.BinaryQuantizationConfig(memory=models.Memory.PINNED, encoding=encoding)
+    )
 
 
 def _turbo(bits: models.TurboQuantBitSize | None = None) -> models.QuantizationConfig:
-    return models.TurboQuantization(turbo=models.TurboQuantQuantizationConfig(always_ram=True, bits=bits))
+    return models.TurboQuantization(turbo=models.TurboQuantQuantizationConfig(memory=models.Memory.PINNED, bits=bits))
 
 
 _CONFIGS: dict[Quantization, models.QuantizationConfig] = {
     "int8": models.ScalarQuantization(
-        scalar=models.ScalarQuantizationConfig(type=models.ScalarType.INT8, always_ram=True)
+        scalar=models.ScalarQuantizationConfig(type=models.ScalarType.INT8, memory=models.Memory.PINNED)
     ),
     "binary": _binary(),
     "binary1.5": _binary(models.BinaryQuantizationEncoding.ONE_AND_HALF_BITS),
     "binary2": _binary(models.BinaryQuantizationEncoding.TWO_BITS),
     "product": models.ProductQuantization(
-        product=models.ProductQuantizationConfig(compression=models.CompressionRatio.X16, always_ram=True)
+        product=models.ProductQuantizationConfig(compression=models.CompressionRatio.X16, memory=models.Memory.PINNED)
     ),
     "turbo": _turbo(),
     "turbo1": _turbo(models.TurboQuantBitSize.BITS1),
@@ -100,12 +103,15 @@ class Storage:
     oversampling
         How many times the wanted number of candidates is rescored, where the collection is quantised.
     on_disk
-        Keep token vectors on disk, mapped: less memory, slower.
+        Keep token vectors on disk, read when needed: less memory, slower. Else they are read ahead. Quantised copies
+        are always kept in memory. (The tiers ``cold``, ``cached`` and ``pinned`` of servers from 1.19 on; older ones
+        are told by their flags.)
     on_disk_payload
-        The same for payloads.
+        The same for payloads; ``None``: as the server does by itself.
     hnsw
         Parameters of the vectors' graph, of first stages too; the multivector's own is switched off by the first
-        stage.
+        stage. What is left open is Qdrant's (``m=16``, ``ef_construct=100``), of MUVERA's stage ``m=32`` and
+        ``ef_construct=200``: by its signs a smaller graph does not reach documents that are unlike all others.
     shard_number, replication_factor, write_consistency_factor
         Of a cluster. A write is acknowledged by `write_consistency_factor` copies: with as many as there are copies, it
         waits for a node that is dead to come back; with 1 (Qdrant's default) it goes on, on the copies that are left.
@@ -142,7 +148,7 @@ class Storage:
         if self.datatype != "float32":
             options["datatype"] = models.Datatype(self.datatype)
         if self.on_disk:
-            options["on_disk"] = True
+            options["memory"] = models.Memory.COLD
         if self.quantization is not None:
             asked = self.quantization
             options["quantization_config"] = _CONFIGS[asked] if isinstance(asked, str) else asked
@@ -151,8 +157,10 @@ class Storage:
     @property
     def collection_options(self) -> dict[str, Any]:
         """Arguments of ``create_collection``."""
+        cold = self.on_disk_payload
+        tier = None if cold is None else models.Memory.COLD if cold else models.Memory.CACHED
         options = {
-            "on_disk_payload": self.on_disk_payload,
+            "payload": None if tier is None else models.PayloadStorageParams(memory=tier),
             "hnsw_config": self.hnsw,
             "shard_number": self.shard_number,
             "replication_factor": self.replication_factor,
@@ -199,7 +207,7 @@ def stored_bytes(numbers: float, params: models.VectorParams) -> StoredBytes:
     """Return what so many numbers take, stored like this."""
     copies = numbers * _quantized_bits(params.quantization_config) / 8
     originals = numbers * _BYTES_PER_NUMBER[params.datatype.value if params.datatype else "float32"]
-    return StoredBytes(copies + (0 if params.on_disk else originals), copies + originals)
+    return StoredBytes(copies + (0 if is_cold(params) else originals), copies + originals)
 
 
 def _quantized_bits(config: Any) -> float:

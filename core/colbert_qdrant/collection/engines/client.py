@@ -22,6 +22,7 @@ from colbert_qdrant.collection.engines.versions import (
     NEWEST,
     Version,
     check_call,
+    in_words_of,
     is_particular,
     parsed,
     warn_of_age,
@@ -111,7 +112,7 @@ class ClientEngine:
             self._version = self._ask_version()
         if self._version is not None:
             check_call(self._version, method, arguments)
-        operation = _bound(self.client, method, arguments, self.wire)
+        operation = _bound(self.client, method, in_words_of(self._version, arguments), self.wire)
         try:
             answer = self._in_turn(method, operation)
             grown = method == "upsert" and self._watches_growth and self._documents(arguments["collection_name"])
@@ -180,7 +181,7 @@ class AsyncClientEngine:
             self._version = await self._ask_version()
         if self._version is not None:
             check_call(self._version, method, arguments)
-        operation = _bound(self.client, method, arguments, self.wire)
+        operation = _bound(self.client, method, in_words_of(self._version, arguments), self.wire)
         try:
             answer = await operation()
         except Exception as error:
@@ -259,7 +260,7 @@ def _warn_of_storage(arguments: Mapping[str, Any]) -> None:
     vectors = arguments["vectors_config"]
     params = vectors.values() if isinstance(vectors, Mapping) else [vectors]
     multivectors = [param for param in params if getattr(param, "multivector_config", None)]
-    settings = ("datatype", "quantization_config", "on_disk")
+    settings = ("datatype", "quantization_config", "memory")
     default = {"datatype": models.Datatype.FLOAT16}  # nobody asked for it
     ignored = [
         name

@@ -50,6 +50,8 @@ def shard_config(description: models.CreateCollection) -> Any:
         description,
         optimizers_config=optimizers,
         vectors={name: vector(params) for name, params in dense_vectors(description).items()},
+        payload=None,
+        payload_memory=translate(description.payload and description.payload.memory),
         metadata=None,  # the engine keeps none
         wal_enabled=True,
     )
@@ -85,6 +87,7 @@ def recovered(config: bytes) -> models.CreateCollection:
                 "vectors": vectors[""] if list(vectors) == [""] else vectors,
                 "sparse_vectors": kept.get("sparse_vectors") or None,
                 "on_disk_payload": kept.get("on_disk_payload"),
+                "payload": {"memory": kept.get("payload_memory")},
                 "hnsw_config": kept.get("hnsw_config"),
                 "optimizers_config": kept.get("optimizers"),
                 "quantization_config": kept.get("quantization_config"),
@@ -141,6 +144,7 @@ def collection_info(description: models.CreateCollection, info: Any) -> models.C
                 vectors=description.vectors,
                 sparse_vectors=description.sparse_vectors,
                 on_disk_payload=description.on_disk_payload,
+                payload=description.payload,
             ),
             hnsw_config=models.HnswConfig(**dict(HNSW_DEFAULTS) | set_fields(description.hnsw_config)),
             optimizer_config=models.OptimizersConfig(

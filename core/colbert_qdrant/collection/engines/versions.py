@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from pydantic import BaseModel
 from qdrant_client import models
 
+from colbert_qdrant.collection.tiers import TIERS, as_flags
 from colbert_qdrant.errors import UnsupportedByEngine
 
 Version: TypeAlias = tuple[int, int, int]
@@ -64,8 +65,13 @@ def warn_of_age(version: Version) -> None:
 
 
 def is_particular(method: str, arguments: Mapping[str, Any]) -> bool:
-    """Return whether some version of a server lacks what a call asks for."""
-    return any(True for _ in _asked_for(method, arguments))
+    """Return whether some version of a server lacks what a call asks for, or is to be asked in other words."""
+    return any(True for _ in _asked_for(method, arguments)) or _says_tiers(arguments)
+
+
+def in_words_of(version: Version | None, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the arguments of a call as a server of this version understands them; ``None``: as any does."""
+    return arguments if version is None or version >= TIERS or not _says_tiers(arguments) else as_flags(arguments)
 
 
 def check_call(version: Version, method: str, arguments: Mapping[str, Any]) -> None:
@@ -91,7 +97,7 @@ def check_call(version: Version, method: str, arguments: Mapping[str, Any]) -> N
 def _asked_for(method: str, arguments: Mapping[str, Any]) -> Iterator[tuple[Version, str]]:
     if method in _METHODS:
         yield _METHODS[method]
-    for part in _parts({name: value for name, value in arguments.items() if name != "points"}):
+    for part in _parts_of(arguments):
         if type(part) in _MODELS:
             yield _MODELS[type(part)]
         elif isinstance(part, models.Rrf) and part.weights is not None:
@@ -100,8 +106,14 @@ def _asked_for(method: str, arguments: Mapping[str, Any]) -> Iterator[tuple[Vers
             yield _DATATYPES[part], f"the datatype {part.value}"
         elif part is models.TurboQuantBitSize.BITS8:
             yield (1, 20, 0), "turbo quantisation with 8 bits"
-        elif isinstance(part, models.Memory):
-            yield (1, 19, 0), "memory="
+
+
+def _says_tiers(arguments: Mapping[str, Any]) -> bool:
+    return any(isinstance(part, models.Memory) for part in _parts_of(arguments))
+
+
+def _parts_of(arguments: Mapping[str, Any]) -> Iterator[Any]:
+    return _parts({name: value for name, value in arguments.items() if name != "points"})
 
 
 def _parts(value: Any) -> Iterator[Any]:
