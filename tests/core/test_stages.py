@@ -282,7 +282,8 @@ def test_what_the_caller_says_of_quantisation_holds_for_stages_too(words: WordEm
 
     [branch] = plan_prefetch([(MuveraStage(muvera()), [0.0])], candidates=7, fusion="rrf", filter=None, params=said)
 
-    assert branch.params == said
+    assert branch.params is not None
+    assert branch.params.quantization == said.quantization
 
 
 def rescoring(oversampling: float) -> models.QuantizationSearchParams:
@@ -385,7 +386,34 @@ def test_muvera_candidates_are_found_by_signs_and_left_for_maxsim_to_order() -> 
     [branch] = plan_prefetch([(stage, [0.0])], candidates=7, fusion="rrf", filter=None, params=exact)
 
     assert isinstance(stage.params().quantization_config, models.BinaryQuantization)
-    assert branch.params == models.SearchParams(exact=True, quantization=models.QuantizationSearchParams(rescore=False))
+    assert branch.params == models.SearchParams(
+        exact=True, hnsw_ef=14, quantization=models.QuantizationSearchParams(rescore=False)
+    )
+
+
+def test_how_far_a_graph_is_searched_is_the_callers_to_say() -> None:
+    said = models.SearchParams(hnsw_ef=1_000)
+
+    [branch] = plan_prefetch([(MuveraStage(muvera()), [0.0])], candidates=7, fusion="rrf", filter=None, params=said)
+
+    assert branch.params is not None
+    assert branch.params.hnsw_ef == 1_000
+
+
+@pytest.mark.parametrize(
+    ("asked", "links", "effort"),
+    [(None, 32, 200), (models.HnswConfigDiff(m=48), 48, 200), (models.HnswConfigDiff(ef_construct=400), 32, 400)],
+)
+def test_muveras_graph_is_larger_than_qdrants_own(
+    make_collection: Make, asked: models.HnswConfigDiff | None, links: int, effort: int
+) -> None:
+    collection = make_collection(stages=[muvera()], storage=Storage(hnsw=asked))
+
+    info = collection.engine.call("get_collection", {"collection_name": collection.layout.name})
+
+    graph = info.config.params.vectors["muvera"].hnsw_config
+    assert (graph.m, graph.ef_construct) == (links, effort)
+    assert info.config.params.vectors["colbert"].hnsw_config.m == 0
 
 
 def test_a_server_too_old_for_muveras_queries_is_told_of(words: WordEmbedder) -> None:

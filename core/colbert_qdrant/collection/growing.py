@@ -211,10 +211,12 @@ def _name_config(stage: Stage) -> models.VectorNameConfig:
 
 
 def _store_as_stated(layout: Layout, stage: Stage) -> Operation[None]:
-    """Quantise a vector that was just made, as it can't be made so; the embedded engine leaves it as it is."""
+    """Quantise a vector that was just made, and give it its graph; the embedded engine leaves it as it is."""
     params = stage.params()
     if isinstance(params, models.VectorParams) and params.quantization_config is not None:
-        stored = models.VectorParamsDiff(quantization_config=params.quantization_config, on_disk=params.on_disk)
+        stored = models.VectorParamsDiff(
+            quantization_config=params.quantization_config, memory=params.memory, hnsw_config=params.hnsw_config
+        )
         try:
             yield Call("update_collection", {"collection_name": layout.name, "vectors_config": {stage.name: stored}})
         except UnsupportedByEngine:

@@ -111,7 +111,7 @@ def creation(layout: Layout, settings: Mapping[str, Any], storage: Storage) -> d
         hnsw_config=models.HnswConfigDiff(m=0) if layout.stages else None,
         **storage.vector_options,
     )
-    params = {stage.name: stage.params() for stage in layout.stages}
+    params = {stage.name: _as_stored(stage.params(), storage) for stage in layout.stages}
     dense = {name: param for name, param in params.items() if isinstance(param, models.VectorParams)}
     sparse = {name: param for name, param in params.items() if isinstance(param, models.SparseVectorParams)}
     arguments = {
@@ -123,6 +123,16 @@ def creation(layout: Layout, settings: Mapping[str, Any], storage: Storage) -> d
     if layout.shard_key is not None:
         arguments["sharding_method"] = models.ShardingMethod.CUSTOM
     return arguments | {"sparse_vectors_config": sparse} if sparse else arguments
+
+
+def _as_stored(
+    params: models.VectorParams | models.SparseVectorParams, storage: Storage
+) -> models.VectorParams | models.SparseVectorParams:
+    """Return a stage's vector with the graph that the caller asks for; what is left open there is the stage's own."""
+    if storage.hnsw is None or not isinstance(params, models.VectorParams) or params.hnsw_config is None:
+        return params
+    graph = params.hnsw_config.model_copy(update=storage.hnsw.model_dump(exclude_none=True))
+    return params.model_copy(update={"hnsw_config": graph})
 
 
 def making(layout: Layout, settings: Mapping[str, Any]) -> dict[str, Any]:

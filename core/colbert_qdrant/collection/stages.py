@@ -30,6 +30,14 @@ MAX_DIM = 65_536
 CANDIDATES = 200
 """Candidates a stage hands on: Qdrant's advice is 100 to 500 for ColBERT."""
 
+SIGNS_GRAPH = models.HnswConfigDiff(m=32, ef_construct=200)
+"""The graph of a stage that is searched by signs, unless `Storage.hnsw` says else.
+
+With Qdrant's own 16 and 100 the graph passes by documents that are like no others: see tests/benchmarks/scale.py."""
+
+EFFORT = 2
+"""How many times the candidates such a graph is searched for (``hnsw_ef``), unless the caller says else."""
+
 
 @runtime_checkable
 class Stage(Protocol):
@@ -98,13 +106,14 @@ class MuveraStage:
         https://qdrant.tech/documentation/guides/quantization/#asymmetric-quantization
         """
         signs = models.BinaryQuantizationConfig(
-            always_ram=True, query_encoding=models.BinaryQuantizationQueryEncoding.SCALAR8BITS
+            memory=models.Memory.PINNED, query_encoding=models.BinaryQuantizationQueryEncoding.SCALAR8BITS
         )
         return models.VectorParams(
             size=self.encoder.embedding_size,
             distance=models.Distance.COSINE,
             datatype=models.Datatype.FLOAT16,
-            on_disk=True,
+            memory=models.Memory.COLD,
+            hnsw_config=SIGNS_GRAPH,
             quantization_config=models.BinaryQuantization(binary=signs),
         )
 
@@ -364,7 +373,7 @@ def plan_prefetch(
             query=vector,
             using=stage.name or None,
             filter=filter,
-            params=_of_stage(stage, params),
+            params=_of_stage(stage, params, candidates),
             limit=candidates,
             prefetch=None,
         )
@@ -376,12 +385,20 @@ def plan_prefetch(
     return [models.Prefetch.model_construct(prefetch=branches, query=by, limit=candidates, using=None)]
 
 
-def _of_stage(stage: Stage, params: models.SearchParams | None) -> models.SearchParams | None:
-    """Say, unless the caller said else, that a quantised stage is not to rescore by its originals: MaxSim does that."""
-    if getattr(stage.params(), "quantization_config", None) is None or (params is not None and params.quantization):
+def _of_stage(stage: Stage, params: models.SearchParams | None, candidates: int) -> models.SearchParams | None:
+    """Say, unless the caller said else, how a quantised stage is searched.
+
+    It is not to rescore by its originals, as MaxSim does that, and its graph is searched for more than the candidates.
+    """
+    if getattr(stage.params(), "quantization_config", None) is None:
         return params
-    as_found = models.QuantizationSearchParams(rescore=False)
-    return (params or models.SearchParams()).model_copy(update={"quantization": as_found})
+    said = params or models.SearchParams()
+    return said.model_copy(
+        update={
+            "quantization": said.quantization or models.QuantizationSearchParams(rescore=False),
+            "hnsw_ef": said.hnsw_ef or EFFORT * candidates,
+        }
+    )
 
 
 def stage_bytes(stage: Stage, texts: Sequence[str]) -> StoredBytes:
