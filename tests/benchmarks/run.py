@@ -43,6 +43,7 @@ BENCHMARKS = {
     "serving": "Many queries at once: the event loop's lag",
     "faults": "Adding through a server that fails one request in five",
     "upload": "Adding to a server where the encoder costs nothing",
+    "scale": "How a collection grows: 10,000, 50,000 and 250,000 documents",
     "cluster": "Three nodes: one is killed and comes back, another leaves",
     "maxsim": "MaxSim, beside a loop and maxsim-cpu",
     "muvera_vs_fastembed": "MUVERA, beside FastEmbed",

@@ -1,0 +1,349 @@
+"""How a collection grows: adding, searching, memory and disk at 10,000, 50,000 and 250,000 documents.
+
+    QDRANT_BINARY=.../qdrant python tests/benchmarks/scale.py [--server N ...] [--embedded N ...] [--lonely SHARE]
+
+Documents of 64 x 96 numbers in half precision (see `drawn`), a share of them lonely, go through the public API into a
+server of this program's own, over gRPC, and into the embedded engine; MUVERA finds the candidates. No model is run.
+
+- *adding*: documents a second of `add` alone, this process's processor time a document, and how much its own memory
+  (RssAnon) grew from a tenth of the documents on, which is to be none. Then the time until the indexes are built.
+- *search*: milliseconds of `search` for ten hits, with 1 and with 16 callers, and processor milliseconds of one search,
+  server and caller together, which other programs disturb less.
+- *own first*: the share of queries that have their own document first, lonely ones and those of topics apart.
+- *of the ten best*: the share of exact MaxSim's ten best, all documents compared. The query of a lonely document has
+  one good answer, and nine that are best by chance.
+- *server*: its own memory, its mapped files in memory, and its files on disk without the log of writes, beside
+  `footprint`.
+
+The growth of p50 is told at equal recall: the fewest candidates, of those that were tried, by which a larger collection
+finds as much as the smallest does with 100. The estimate for 10 million takes each of its shards to be as the largest
+that was measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+from drawn import DIM, Drawn, Vectors, exact
+from qdrant_client import models
+
+from colbert_qdrant import MultivectorCollection, Muvera
+
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))
+from servers import BINARY, own_server
+
+CANDIDATES, CALLERS = (100, 200, 400), (1, 16)
+PATIENCE = 3_600
+"""Seconds that the server may take to build its indexes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """What it took to load a collection, and what it takes: times in seconds, sizes in bytes."""
+
+    engine: str
+    documents: int
+    adding: float
+    cpu: float
+    grown: int
+    indexing: float
+    segments: int
+    own: int
+    mapped: int
+    disk: int
+    estimated_memory: int
+    estimated_disk: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Searched:
+    """What one way of searching took, in milliseconds, and found."""
+
+    engine: str
+    documents: int
+    candidates: int
+    callers: int
+    p50: float
+    p99: float
+    cpu: float
+    first_lonely: float
+    first_topics: float
+    best_lonely: float
+    best_topics: float
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What is asked: of which documents, of which kind, with which vectors; the exact ten best of the first of them."""
+
+    numbers: list[int]
+    lonely: list[bool]
+    vectors: list[Vectors]
+    best: list[set[str]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    sizes: dict[str, Any] = {"type": int, "nargs": "*", "metavar": "N", "help": "sizes, default: %(default)s"}
+    parser.add_argument("--server", default=[10_000, 50_000, 250_000], **sizes)
+    parser.add_argument("--embedded", default=[10_000, 50_000, 100_000], **sizes)
+    parser.add_argument("--lonely", type=float, default=0.5, help="share of lonely documents, default: %(default)s")
+    parser.add_argument("--queries", type=int, default=200, help="default: %(default)s")
+    parser.add_argument("--exact", type=int, default=40, help="queries whose ten best are known, default: %(default)s")
+    parser.add_argument("--json", type=Path, help="write every figure here")
+    arguments = parser.parse_args()
+    if arguments.server and not BINARY:
+        sys.exit("Set QDRANT_BINARY to Qdrant's executable, or give --server no sizes")
+
+    drawn = Drawn(arguments.lonely)
+    every = sorted({*arguments.server, *arguments.embedded})
+    asked = drawn.asked(every[0], arguments.queries)
+    queries = [drawn.query(number) for number in asked]
+    best = exact(drawn, every, queries[: arguments.exact])
+    loaded: list[Loaded] = []
+    searched: list[Searched] = []
+    print(f"{arguments.lonely:.0%} of the documents are lonely.\n\n{LOADED}", flush=True)
+    for engine, open_one in (("server", on_server), ("embedded", embedded)):
+        for size in getattr(arguments, engine):
+            with tempfile.TemporaryDirectory() as folder, open_one(Path(folder), drawn) as (collection, of_engine):
+                loaded.append(load(engine, collection, size, Path(folder), of_engine))
+                print(as_row(loaded[-1]), flush=True)
+                questions = Questions(asked, [*map(drawn.is_lonely, asked)], queries, best[size])
+                searched += search(engine, collection, size, questions, of_engine)
+            if arguments.json:
+                figures = {"loaded": [*map(asdict, loaded)], "searched": [*map(asdict, searched)]}
+                arguments.json.write_text(json.dumps(figures, indent=2), encoding="utf-8")
+    print("\n" + "\n".join([*table(searched), "", *growth(searched), "", *ten_million(loaded, searched)]))
+
+
+@contextmanager
+def on_server(folder: Path, drawn: Drawn) -> Iterator[tuple[MultivectorCollection, int]]:
+    """Open a collection on a server in a folder; its process comes with it."""
+    with (
+        own_server(folder) as process,
+        MultivectorCollection("scale", drawn, stages=[Muvera(DIM)], timeout=60, **process.grpc) as collection,
+    ):
+        yield collection, process.popen.pid
+
+
+@contextmanager
+def embedded(folder: Path, drawn: Drawn) -> Iterator[tuple[MultivectorCollection, int]]:
+    """Open a collection of the embedded engine, which is in this process."""
+    with MultivectorCollection("scale", drawn, path=folder, stages=[Muvera(DIM)]) as collection:
+        yield collection, os.getpid()
+
+
+def load(engine: str, collection: MultivectorCollection, documents: int, folder: Path, process: int) -> Loaded:
+    """Add documents and have them indexed."""
+    owned: list[int] = []
+
+    def numbers() -> Iterator[str]:
+        for number in range(documents):
+            if number % (documents // 50) == 0:
+                owned.append(memory(os.getpid())[0])
+            yield str(number)
+
+    start, cpu = time.perf_counter(), time.process_time()
+    collection.add(numbers(), ids=map(str, range(documents)), show_progress=False)
+    added, cpu = time.perf_counter(), time.process_time() - cpu
+    settle(collection, documents)
+    indexed = time.perf_counter()
+    own, mapped = memory(process)
+    estimate = collection.footprint([str(number) for number in range(20)], documents)
+    return Loaded(
+        engine=engine,
+        documents=documents,
+        adding=added - start,
+        cpu=cpu,
+        grown=max(owned[5:]) - owned[5],
+        indexing=indexed - added,
+        segments=collection.engine.client.get_collection("scale").segments_count,
+        own=own,
+        mapped=mapped,
+        disk=on_disk(folder),
+        estimated_memory=estimate.memory,
+        estimated_disk=estimate.disk,
+    )
+
+
+def settle(collection: MultivectorCollection, documents: int) -> None:
+    """Have the indexes built: at once where it is to be asked for, else wait until the server has."""
+    if collection.place.path:
+        collection.optimize()
+        return
+    seen, deadline = 0, time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        info = collection.engine.client.get_collection("scale")
+        seen = seen + 1 if info.status == models.CollectionStatus.GREEN else 0
+        if seen == 10:  # for a second: between two steps of its work it is green as well
+            return
+        time.sleep(0.1)
+    sys.exit(f"After {PATIENCE} s the server has not built its indexes")
+
+
+def search(
+    engine: str, collection: MultivectorCollection, documents: int, questions: Questions, process: int
+) -> list[Searched]:
+    """Ask every question in every way."""
+    found = []
+    for candidates in CANDIDATES:
+        for callers in CALLERS:
+
+            def one(vectors: Vectors, candidates: int = candidates) -> tuple[float, list[str]]:
+                start = time.perf_counter()
+                hits = collection.search(vectors, 10, candidates=candidates)
+                return time.perf_counter() - start, [hit.id for hit in hits]
+
+            with ThreadPoolExecutor(callers) as pool:
+                list(pool.map(one, questions.vectors[:20]))  # warms up
+                before = cpu_seconds(process)
+                answers = list(pool.map(one, questions.vectors))
+                cpu = cpu_seconds(process) - before
+            times = [1e3 * taken for taken, _ in answers]
+            hits = [ids for _, ids in answers]
+            first = [ids[:1] == [str(number)] for number, ids in zip(questions.numbers, hits, strict=True)]
+            best = [len(known & {*ids}) / 10 for known, ids in zip(questions.best, hits, strict=False)]
+            found.append(
+                Searched(
+                    engine=engine,
+                    documents=documents,
+                    candidates=candidates,
+                    callers=callers,
+                    p50=float(np.percentile(times, 50)),
+                    p99=float(np.percentile(times, 99)),
+                    cpu=1e3 * cpu / len(hits),
+                    first_lonely=of_kind(first, questions, lonely=True),
+                    first_topics=of_kind(first, questions, lonely=False),
+                    best_lonely=of_kind(best, questions, lonely=True),
+                    best_topics=of_kind(best, questions, lonely=False),
+                )
+            )
+    return found
+
+
+def of_kind(values: Sequence[float], questions: Questions, *, lonely: bool) -> float:
+    """Return the mean over the questions of a kind; NaN where there is none."""
+    chosen = [value for value, is_lonely in zip(values, questions.lonely, strict=False) if is_lonely is lonely]
+    return fmean(chosen) if chosen else float("nan")
+
+
+def memory(process: int) -> tuple[int, int]:
+    """Return the bytes of a process that are its own, and those of files that it maps."""
+    status = Path(f"/proc/{process}/status").read_text()
+    fields = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
+    own, mapped, shared = (1024 * int(fields[name].split()[0]) for name in ("RssAnon", "RssFile", "RssShmem"))
+    return own, mapped + shared
+
+
+def cpu_seconds(process: int) -> float:
+    """Return the processor time that a process and this one have taken."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    ours = usage.ru_utime + usage.ru_stime
+    if process == os.getpid():
+        return ours
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return ours + (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def on_disk(folder: Path) -> int:
+    """Return what the files take in blocks of the file system, the log of writes left out."""
+    size = 0
+    for file in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # the server removes what it has rewritten
+            if file.is_file() and "wal" not in file.relative_to(folder).parts:
+                size += 512 * file.stat().st_blocks
+    return size
+
+
+LOADED = (
+    "| engine | documents | documents/s | our CPU ms each | our memory grew, MiB | indexing, s | segments "
+    "| its memory, GiB | mapped | disk, GiB | footprint: memory | disk |\n|---|" + "--:|" * 11
+)
+
+
+def as_row(loaded: Loaded) -> str:
+    sizes = (loaded.own, loaded.mapped, loaded.disk, loaded.estimated_memory, loaded.estimated_disk)
+    return (
+        f"| {loaded.engine} | {loaded.documents:,} | {loaded.documents / loaded.adding:,.0f} "
+        f"| {1e3 * loaded.cpu / loaded.documents:.2f} | {loaded.grown / 2**20:.0f} | {loaded.indexing:,.0f} "
+        f"| {loaded.segments} | " + " | ".join(f"{size / 2**30:.2f}" for size in sizes) + " |"
+    )
+
+
+SEARCHED = (
+    "| engine | documents | candidates | callers | p50 ms | p99 ms | CPU ms | own first: lonely | of topics "
+    "| of the ten best: lonely | of topics |\n|---|" + "--:|" * 10
+)
+
+
+def table(searched: Sequence[Searched]) -> list[str]:
+    return [SEARCHED] + [
+        f"| {row.engine} | {row.documents:,} | {row.candidates} | {row.callers} | {row.p50:.1f} | {row.p99:.1f} "
+        f"| {row.cpu:.1f} | {row.first_lonely:.3f} | {row.first_topics:.3f} | {row.best_lonely:.3f} "
+        f"| {row.best_topics:.3f} |"
+        for row in searched
+    ]
+
+
+def growth(searched: Sequence[Searched]) -> list[str]:
+    """Say how p50 grows from the smallest collection of an engine to its others, at equal recall."""
+    lines = []
+    for engine in dict.fromkeys(row.engine for row in searched):
+        alone = [row for row in searched if row.engine == engine and row.callers == 1]
+        smallest = alone[0]
+        for size in dict.fromkeys(row.documents for row in alone[1:] if row.documents > smallest.documents):
+            enough = [row for row in alone if row.documents == size and recall(row) >= recall(smallest)]
+            row = enough[0] if enough else [row for row in alone if row.documents == size][-1]
+            missing = "" if enough else f", which still finds less: {recall(row):.3f} of {recall(smallest):.3f}"
+            lines.append(
+                f"- {engine}, from {smallest.documents:,} to {size:,}: p50 x {row.p50 / smallest.p50:.2f}, CPU x "
+                f"{row.cpu / smallest.cpu:.2f} ({row.candidates} candidates for {smallest.candidates}{missing})"
+            )
+    return lines
+
+
+def recall(row: Searched) -> float:
+    """Return the share of the ten best that counts: of documents that have neighbours, where there are some."""
+    return row.best_lonely if np.isnan(row.best_topics) else row.best_topics
+
+
+def ten_million(loaded: Sequence[Loaded], searched: Sequence[Searched], documents: int = 10_000_000) -> list[str]:
+    """Estimate a cluster by the largest collection on a server, taken for one shard of many."""
+    on_servers = [row for row in loaded if row.engine == "server"]
+    if not on_servers:
+        return []
+    largest = on_servers[-1]
+    [way] = [
+        row
+        for row in searched
+        if (row.engine, row.documents, row.candidates, row.callers) == ("server", largest.documents, 200, 1)
+    ]
+    shards = documents / largest.documents
+    own, disk = (shards * size / 2**30 for size in (largest.own, largest.disk))
+    adding = documents * largest.adding / largest.documents / 3_600
+    return [
+        f"{documents:,} documents, one copy of each, as {shards:.0f} shards of {largest.documents:,}: "
+        f"{disk:,.0f} GiB on disk (footprint {shards * largest.estimated_disk / 2**30:,.0f}), {own:,.0f} GiB of the "
+        f"servers' own memory, and {shards * largest.estimated_memory / 2**30:,.0f} GiB with the token vectors in the "
+        f"page cache, as `footprint` counts; {shards * way.cpu / 1e3:.1f} CPU seconds a search with 200 candidates if "
+        f"every shard is asked, so that so many cores answer one search a second; {adding:,.0f} hours of adding by one "
+        "program, without a model."
+    ]
+
+
+if __name__ == "__main__":
+    main()
