@@ -84,9 +84,14 @@ def test_the_same_files_elsewhere_are_the_same_model(folder: Path, client: Qdran
 
 def test_stored_vectors_of_another_graph_do_not_stand_in(folder: Path, client: QdrantClient) -> None:
     collection = MultivectorCollection("fruit", ColbertEmbedder(folder), client=client)
+    [one, *_] = collection.add(TEXTS, ids=["1", "2", "3"]).ids
+    assert list(collection.score("a fruit", [one], texts=[TEXTS[0]])) == [one]
+
     collection.settings = collection.settings | {"graph": "another"}
 
-    assert collection.add(TEXTS).updated == 3
+    assert collection.score("a fruit", [one], texts=[TEXTS[0]]) == {}
+    with pytest.raises(CollectionMismatch, match="another ONNX file"):
+        collection.add(TEXTS, ids=["1", "2", "3"])
 
 
 def test_a_collection_of_before_is_opened_and_says_what_can_not_be_checked(folder: Path) -> None:
