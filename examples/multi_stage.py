@@ -1,79 +1,67 @@
-"""Multi-stage retrieval: cheap first stages find candidates, MaxSim puts them in order, all in one request.
+"""First stages find candidates, MaxSim puts them in order, all in one request: what that costs, and what it misses.
 
-What one learns: how to give a collection first stages, what they cost and what they miss, and how a stage is added
-to a collection that exists. The corpus is the standard library's documentation; everything runs in this process, on
-the embedded engine, with no hub and no server.
+    pip install "colbert-qdrant[edge,offline]"
+    python multi_stage.py
 
-    python examples/multi_stage.py [--path FOLDER]
+The texts are the docstrings of Python's standard library; a folder holds them, in Qdrant's embedded engine. A stage is
+added to a collection that exists, from the texts that it stores: nothing is encoded again.
 """
 
-import argparse
+import inspect
 import tempfile
 import time
-from pathlib import Path
-
-from stdlib_docs import docstrings
+from importlib import import_module
 
 from colbert_qdrant import Bm25, ColbertEmbedder, MultivectorCollection, Muvera
 
-QUESTIONS = {
+MODULES = ["collections", "heapq", "json", "os", "random", "shutil", "statistics", "textwrap", "threading"]
+ANSWERS = {
     "run code after a delay": "threading.Timer",
     "the middle value of some numbers": "statistics.median",
-    "pick several elements without repeating any": "random.Random.sample",
+    "pick several elements without repeating any": "random.sample",
     "the n largest elements": "heapq.nlargest",
     # One that fails: `os.removedirs` says "remove" and "directories", `shutil.rmtree` speaks of its arguments mostly.
     # No first stage mends that: the order is MaxSim's, and the model's token vectors stay close to the words.
     "remove a directory and everything in it": "shutil.rmtree",
 }
-"""What is asked, and what answers it."""
-MODULES = ("collections", "heapq", "json", "os", "random", "shutil", "statistics", "textwrap", "threading")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--path", type=Path, help="where to keep the collection (a temporary folder)")
-    options = parser.parse_args()
-
     embedder = ColbertEmbedder("all-MiniLM-L6-v2-int8", long_documents="window")
-    corpus = list(docstrings(*MODULES))
-    with tempfile.TemporaryDirectory() as temporary:
-        path = options.path or temporary
-        with MultivectorCollection("stdlib", embedder, path=path, stages=[Muvera.from_embedder(embedder)]) as docs:
-            report = docs.add(
-                texts=[paragraph.text for paragraph in corpus],
-                metadatas=[{"module": paragraph.module} for paragraph in corpus],
-                ids=[paragraph.id for paragraph in corpus],
-            )
-            print(f"{report.stored} docstrings ({report.encoded} encoded now); stages: {stage_names(docs)}")
-            compare(docs)
-
-            if "bm25" not in stage_names(docs):
-                docs.add_stage(Bm25())  # computed from the texts that are stored; nothing is encoded again
-            print(f"\nstages: {stage_names(docs)}")
-            compare(docs)
+    muvera = Muvera.from_embedder(embedder)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        MultivectorCollection("stdlib", embedder, path=folder, stages=[muvera]) as docs,
+    ):
+        texts = docstrings()
+        docs.add(texts.values(), ids=texts)
+        print(f"{docs.count()} docstrings, candidates by MUVERA")
+        ask(docs)
+        docs.add_stage(Bm25())
+        print("\nCandidates by MUVERA and BM25")
+        ask(docs)
 
 
-def stage_names(docs: MultivectorCollection) -> str:
-    return ", ".join(stage.name for stage in docs.layout.stages)
+def docstrings() -> dict[str, str]:
+    return {
+        f"{module}.{name}": text
+        for module in MODULES
+        for name, member in vars(import_module(module)).items()
+        if not name.startswith("_") and callable(member) and (text := inspect.getdoc(member))
+    }
 
 
-def compare(docs: MultivectorCollection) -> None:
-    """Ask each question through the stages and exhaustively, and show what that takes."""
-    docs.search("warm up")
-    for question, answer in QUESTIONS.items():
-        start = time.perf_counter()
-        staged = docs.search(question, limit=10, candidates=50)
-        middle = time.perf_counter()
-        exact = docs.search(question, limit=10, exhaustive=True)
-        end = time.perf_counter()
+def ask(docs: MultivectorCollection) -> None:
+    for question, answer in ANSWERS.items():
+        began = time.perf_counter()
+        staged = docs.search(question, candidates=50)
+        between = time.perf_counter()
+        exact = docs.search(question, exhaustive=True)
+        ended = time.perf_counter()
+        verdict = "right" if staged[0].id == answer else f"wrong: {answer} answers it"
         same = len({hit.id for hit in staged} & {hit.id for hit in exact})
-        best = staged[0]
-        verdict = "right" if best.id == answer else f"wrong: {answer} answers it"
-        print(f"\n{question}\n  {best.id} ({verdict}): {best.text[:80]}")
-        print(
-            f"  {1000 * (middle - start):.1f} ms through the stages, {1000 * (end - middle):.1f} ms over all;", end=" "
-        )
-        print(f"{same} of the ten best are the same")
+        times = f"{1000 * (between - began):.0f} ms, {1000 * (ended - between):.0f} over all"
+        print(f"  {question}: {staged[0].id} ({verdict}); {times}; {same} of the exact ten best")
 
 
 if __name__ == "__main__":

@@ -1,20 +1,39 @@
-"""Every example runs, as a reader would run it, and prints what it promises."""
+"""Every example runs as a reader would run it, copied alone into an empty folder, and prints what it promises."""
 
 from __future__ import annotations
 
+import ast
+import json
+import os
 import re
+import shutil
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib import util
 from pathlib import Path
 
 import pytest
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+from chat_endpoint import chat_endpoint
+from tiny_pdf import write_pdf
+
+EXAMPLES = Path(__file__).absolute().parents[1] / "examples"
+FILES = sorted([*EXAMPLES.glob("*.py"), *EXAMPLES.glob("*.ipynb")])
+SOURCES = "[1] 0."
 
 
-def run(name: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-W", "error::DeprecationWarning:colbert_qdrant", str(EXAMPLES / name), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=300)
+def run(name: str, *arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a copy of the example, which has nothing beside it."""
+    alone = shutil.copy(EXAMPLES / name, cwd)
+    command = [sys.executable, "-W", "error::DeprecationWarning:colbert_qdrant", alone, *arguments]
+    variables = {key: value for key, value in os.environ.items() if not key.startswith(("OPENAI_", "QDRANT_"))}
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=cwd, timeout=300, env=variables | {"COLUMNS": "100"} | environment
+    )
 
 
 @pytest.mark.parametrize(
@@ -22,60 +41,212 @@ def run(name: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[st
     [
         (
             "quickstart.py",
-            ["1    4.513  Kubo and", "1    4.941  Edge of", "1    4.454  This Is Spinal Tap", "1    3.374  Heat"],
+            ["child\n  0.62  Philomena", "again\n  0.62  Edge of", "group\n  0.57  This Is", "robbers\n  0.53  Heat"],
         ),
-        ("both_frameworks.py", ["20 movies in one collection", ":\n  0.618  {'minutes': 113}  A soldier"]),
+        ("both_frameworks.py", ["6 films", "LangChain:  0.62  2014  A soldier", "LlamaIndex: 0.57  1984  One of"]),
         (
             "multi_stage.py",
             [
-                *("stages: muvera, bm25", "threading.Timer (right)", "statistics.median (right)"),
-                *("random.Random.sample (right)", "heapq.nlargest (right)"),
-                "os.removedirs (wrong: shutil.rmtree answers it)",
+                *("MUVERA and BM25", "threading.Timer (right)", "statistics.median (right)", "random.sample (right)"),
+                *("heapq.nlargest (right)", "os.removedirs (wrong: shutil.rmtree answers it)"),
             ],
         ),
-        ("explain_page.py", ["magical"]),
-        ("score_cutoff.py", ["    Kubo and the Two Strings 0.71", "nothing to show"]),
-        ("cite_passages.py", ["In 1969 a lunar lander set two men down on the Moon", "The cafe on the second floor"]),
+        ("explain_page.py", ["[magical] suit", "Answered most: magical 0.94", "The page: explain.html"]),
         (
-            "langchain_rag.py",
-            ["statistics.median, source 1", "heapq.nlargest, source 1", "functools.lru_cache, source 1"],
+            "score_cutoff.py",
+            ["password: best 0.61, kept password", "kept invoice", "rice in it: best 0.18, kept nothing"],
         ),
         (
-            "llama_index_rag.py",
-            [
-                *("tree?\n  Recursively delete a directory tree.", "elements?\n  Find the n largest elements"),
-                "function?\n  Least-recently-used cache decorator.",
-            ],
+            "cite_passages.py",
+            ["45-129: In 1969 a lunar lander", "130-179: The cafe on the", "180-212: Groups of ten and more pay half."],
         ),
+        ("long_documents.py", ["truncate: raise", "window: raise", "Exception chaining can be explicitly suppressed"]),
         (
             "hybrid.py",
-            ["the LAPD, by MaxSim: Heat", "the LAPD, by MaxSim and BM25: Heat", "the same day, by MaxSim: Edge of"],
+            [
+                "M6x25, zinc plated, for the cover of pump P-101.  12% ahead",
+                "P-110, rubber, 80 mm.              8% ahead",
+            ],
         ),
         ("tenants.py", ["museum: 1 note, ['The museum opens", "school: 1 note, ['Lessons begin"]),
-        ("langchain_extract.py", ["some lines may be longer than this"]),
-        ("llama_index_extract.py", ["some lines may be longer than this"]),
-        ("evaluate_searches.py", ["the quickest that keeps 95% of the exact ten best"]),
+        ("evaluate_searches.py", ["12 of them judged", "the quickest that keeps 95% of the exact ten best", "\nUse "]),
+        (
+            "upgrade_collection.py",
+            ["by token vectors: 0.51  Heat", "by single vectors: Heat", "6 films; The Italian Job"],
+        ),
+        ("from_langchain_qdrant.py", ["0.65  Edge of Tomorrow  {'minutes': 113}", "['Heat']\n['Heat']\n['Edge of"]),
+        ("langchain_extract.py", ["the maximum width of wrapped lines", "TextWrapper, characters [["]),
+        ("llama_index_extract.py", ["the maximum width of wrapped lines", "textwrap.TextWrapper\n"]),
+        ("langchain_rag.py", [f"(name a chat model with --model)\n  {SOURCES}61  statistics.median"]),
+        ("llama_index_rag.py", [f"(name a chat model with --model)\n  {SOURCES}62  heapq.nlargest"]),
     ],
 )
 def test_an_example_runs_and_prints(name: str, printed: list[str], tmp_path: Path) -> None:
     done = run(name, cwd=tmp_path)
 
     assert done.returncode == 0, done.stderr
-    assert [text for text in printed if text not in done.stdout] == []
+    assert [text for text in printed if text not in done.stdout] == [], done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "ranks"),
+    [
+        (
+            "langchain_rerank.py",
+            [
+                *(
+                    r"\d+ -> 1  delete a folder and everything in it: shutil.rmtree",
+                    r"\d+ -> 1  is this year a leap year",
+                ),
+                r" - -> -  where is a program installed",
+            ],
+        ),
+        (
+            "llama_index_rerank.py",
+            [
+                r"\d+ -> 1  put the elements of a list in random order: random.Random.shuffle",
+                *(r" - -> -  run a command", r"Asked again: \d+ ms for 50 nodes"),
+            ],
+        ),
+    ],
+)
+def test_reranking_is_worth_what_is_said(name: str, ranks: list[str], tmp_path: Path) -> None:
+    printed = run(name, cwd=tmp_path).stdout
+
+    assert [pattern for pattern in ranks if not re.search(pattern, printed)] == [], printed
+    before, after = re.findall(r"MRR (\d\.\d+)", printed)
+    assert float(after) > 1.5 * float(before)
+
+
+@pytest.fixture(scope="module")
+def chat_model() -> Iterator[dict[str, str]]:
+    """Where a chat model is, as variables that OpenAI's clients read."""
+    with chat_endpoint() as url:
+        yield {"OPENAI_BASE_URL": url, "OPENAI_API_BASE": url, "OPENAI_API_KEY": "none"}
+
+
+@pytest.mark.parametrize(
+    ("name", "printed"),
+    [
+        (
+            "langchain_rag.py",
+            [
+                "some numbers?\n  statistics.median: Return the median (middle value)",
+                "functools.lru_cache: Least-recently-",
+            ],
+        ),
+        (
+            "llama_index_rag.py",
+            [
+                "elements?\n  Find the n largest",
+                "function?\n  Least-recently-used",
+                "written by Ada.",
+                "written by Grace.",
+            ],
+        ),
+        ("langgraph_agent.py", ["Edge of Tomorrow: A soldier", "  rests on: Edge of Tomorrow, "]),
+        ("llama_index_agent.py", ["  looked up: Edge of Tomorrow, ", "\nEdge of Tomorrow: A soldier"]),
+    ],
+)
+def test_a_chat_model_answers_from_what_was_found(
+    name: str, printed: list[str], chat_model: dict[str, str], tmp_path: Path
+) -> None:
+    done = run(name, "--model", "quote", cwd=tmp_path, **chat_model)
+
+    assert done.returncode == 0, done.stderr
+    assert [text for text in printed if text not in done.stdout] == [], done.stdout
+
+
+@pytest.fixture
+def papers(tmp_path: Path) -> Path:
+    """A folder of two PDFs and a page."""
+    folder = tmp_path / "papers"
+    folder.mkdir()
+    repairs = "Repairs\nThe landlord mends the roof and the heating.\nThe tenant mends what guests break."
+    write_pdf(folder / "lease.pdf", "Lease of the office\nRent is due on the first working day of a month.", repairs)
+    write_pdf(folder / "phones.pdf", "Phones\nA broken screen is paid for by the company, once a year.")
+    page = "<title>Terms</title><body><h1>Guests</h1><p>The wifi's password is on the badge.</p></body>"
+    (folder / "terms.html").write_text(page, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def website(papers: Path) -> Iterator[str]:
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=papers)) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/terms.html"
+        server.shutdown()
+        thread.join()
+
+
+def test_langchain_answers_from_pdfs_and_a_page_of_the_web(papers: Path, website: str, tmp_path: Path) -> None:
+    first = run("langchain_documents.py", "who repairs the heating?", "papers", website, cwd=tmp_path)
+    again = run("langchain_documents.py", "what is the password?", "papers", website, cwd=tmp_path)
+
+    assert first.stdout.startswith("papers/lease.pdf, page 2\n"), first.stderr
+    assert "The landlord mends the roof and the heating." in first.stdout
+    assert again.stdout.startswith(f"{website}\n")
+    assert "The wifi's password is on the badge." in again.stdout
+
+
+def test_llama_index_answers_from_pdfs_and_html(papers: Path, tmp_path: Path) -> None:
+    first = run("llama_index_documents.py", "who repairs the heating?", "papers", cwd=tmp_path)
+    again = run("llama_index_documents.py", "what is the password?", "papers", cwd=tmp_path)
+
+    assert first.stdout.startswith("lease.pdf, page 2\n"), first.stderr
+    assert "The landlord mends the roof and the heating." in first.stdout
+    assert again.stdout.startswith("terms.html\n")
+    assert "The wifi's password is on the badge." in again.stdout
+
+
+def test_the_service_adds_and_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    from fastapi.testclient import TestClient
+
+    monkeypatch.delenv("QDRANT_URL", raising=False)
+    spec = util.spec_from_file_location("fastapi_service", EXAMPLES / "fastapi_service.py")
+    assert spec is not None
+    assert spec.loader is not None
+    service = util.module_from_spec(spec)
+    spec.loader.exec_module(service)
+    heat = {"id": "heat", "text": "The LAPD is busy. Thieves leave a clue at their latest heist."}
+    toys = {"id": "toys", "text": "The toys are left at a day-care center."}
+
+    with TestClient(service.app) as client:
+        assert client.put("/documents", json=[heat, toys]).json() == {"added": 2, "updated": 0, "unchanged": 0}
+        assert client.put("/documents", json=[heat]).json() == {"added": 0, "updated": 0, "unchanged": 1}
+        [found] = client.get("/search", params={"question": "bank robbers", "limit": 1}).json()
+        refused = client.get("/search", params={"question": ""})
+
+    assert found["id"] == "heat"
+    assert found["passage"] == "Thieves leave a clue at their latest heist."
+    assert refused.status_code == 422
 
 
 def test_the_quickstart_is_silent_in_a_pipe(tmp_path: Path) -> None:
     assert run("quickstart.py", cwd=tmp_path).stderr == ""
 
 
+def test_an_index_is_kept_and_nothing_is_stored_twice(tmp_path: Path) -> None:
+    first = run("llama_index_rag.py", cwd=tmp_path)
+    second = run("llama_index_rag.py", cwd=tmp_path)
+
+    assert first.returncode == 0, first.stderr
+    assert second.stdout == first.stdout
+
+
 def test_a_collection_is_moved_and_moved_again_for_nothing(tmp_path: Path) -> None:
-    assert run("both_frameworks.py", "--path", "here", cwd=tmp_path).returncode == 0
+    assert run("both_frameworks.py", cwd=tmp_path).returncode == 0
 
-    first = run("migrate.py", "movies", "--from", "here", "--to", "there", cwd=tmp_path)
-    second = run("migrate.py", "movies", "--from", "here", "--to", "there", cwd=tmp_path)
+    first = run("migrate.py", "films", "--from", "films.qdrant", "--to", "there", cwd=tmp_path)
+    second = run("migrate.py", "films", "--from", "films.qdrant", "--to", "there", cwd=tmp_path)
 
-    assert first.stdout == "20 records copied, 0 were there already\n", first.stderr
-    assert second.stdout == "0 records copied, 20 were there already\n"
+    assert first.stdout == "6 records copied, 0 were there already\n", first.stderr
+    assert second.stdout == "0 records copied, 6 were there already\n"
 
 
 def test_the_cluster_example_says_how_to_start_one(tmp_path: Path) -> None:
@@ -86,15 +257,42 @@ def test_the_cluster_example_says_how_to_start_one(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_an_example_imports_nothing_from_another(path: Path) -> None:
+    source = path.read_text(encoding="utf-8")
+    if path.suffix == ".ipynb":
+        source = code_of(source)
+    names = {
+        name.split(".")[0]
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in ([each.name for each in node.names] if isinstance(node, ast.Import) else [node.module or ""])
+    }
+
+    assert names & {each.stem for each in FILES if each.suffix == ".py"} == set()
+
+
+def code_of(notebook: str) -> str:
+    cells = [cell for cell in json.loads(notebook)["cells"] if cell["cell_type"] == "code"]
+    lines = [line for cell in cells for line in "".join(cell["source"]).splitlines()]
+    return "\n".join(line for line in lines if not line.startswith("%"))
+
+
 def test_every_example_is_run() -> None:
     tests = Path(__file__).parent
-    texts = "".join(path.read_text(encoding="utf-8") for path in (Path(__file__), *tests.glob("*/test_examples.py")))
-    imported = {"movies", "stdlib_docs"}
+    texts = "".join(path.read_text(encoding="utf-8") for path in (Path(__file__), tests / "test_notebooks.py"))
 
-    assert {path.stem for path in EXAMPLES.glob("*.py") if path.stem not in texts} <= imported
+    assert [path.name for path in FILES if path.name not in texts] == []
 
 
-def test_every_example_is_in_the_index() -> None:
-    listed = set(re.findall(r"`(\w+\.py)`", (EXAMPLES / "README.md").read_text(encoding="utf-8")))
+def test_the_index_names_every_example_in_four_words() -> None:
+    rows = re.findall(r"^\| `([\w./]+)` \| (.+) \|$", (EXAMPLES / "README.md").read_text(encoding="utf-8"), re.M)
 
-    assert listed == {path.name for path in EXAMPLES.glob("*.py")}
+    assert {name for name, _ in rows} == {path.name for path in FILES} | {"cluster/"}
+    assert [said for _, said in rows if len(re.sub(r"\(\w+\)", "", said).split()) > 4] == []
+
+
+def test_an_example_is_read_in_a_minute() -> None:
+    lengths = {path.name: path.read_text(encoding="utf-8").count("\n") for path in EXAMPLES.glob("*.py")}
+
+    assert {name: lines for name, lines in lengths.items() if lines > 100} == {}

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 from colbert_qdrant.errors import InvalidInput
 from colbert_qdrant.matches import Highlight as Highlight
@@ -51,6 +52,9 @@ class Explanation(Matches):
 
     def _repr_html_(self) -> str:
         return render_notebook(self)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(self.to_terminal())
 
 
 def explain(query: str, text: str, *, embedder: TokenEmbedder | str, source: str = "") -> Explanation:

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from movies import MOVIES
 
 from colbert_qdrant import ColbertEmbedder, MultivectorCollection, __version__
 from colbert_qdrant.embedding.embedder import DEFAULT_MODEL
 from colbert_qdrant.embedding.registry import OFFLINE_MODEL
 from colbert_qdrant.errors import CollectionNotFound
 from faulty_server import serving
+from movies import MOVIES
 
 pytest.importorskip("qdrant_edge")
 CliRunner = pytest.importorskip("click.testing").CliRunner

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from movies import MOVIES
 
 from colbert_qdrant import MultivectorCollection
 from colbert_qdrant.embedding.registry import OFFLINE_MODEL
+from movies import MOVIES
 
 pytest.importorskip("qdrant_edge")
 pytest.importorskip("ir_measures")

@@ -232,7 +232,7 @@ def test_the_example_runs_as_it_stands(nodes: Cluster) -> None:
     )
 
     assert done.returncode == 0, done.stderr
-    assert "20 movies in 6 shards, two copies of each" in done.stdout
+    assert "5 films in 6 shards, two copies of each" in done.stdout
 
 
 @pytest.mark.parametrize("file", ["one.yaml", "compose.yaml"])

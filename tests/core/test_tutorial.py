@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from movies import MOVIES
 from qdrant_client import QdrantClient, models
 
 from colbert_qdrant import ColbertEmbedder, LateInteractionTextEmbedding, MultivectorCollection
+from movies import MOVIES
 
 QUESTION = "A movie for kids with fantasy elements and wonders"
 

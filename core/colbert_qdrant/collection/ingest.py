@@ -23,6 +23,7 @@ from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.collection.stages import Stage
 from colbert_qdrant.embedders import encoded_all
 from colbert_qdrant.errors import ColbertQdrantError, InvalidInput
+from colbert_qdrant.notebook import counts_html
 from colbert_qdrant.types import Embedder
 
 OnError: TypeAlias = Literal["raise", "skip"]
@@ -80,6 +81,10 @@ class AddReport:
     def stored(self) -> int:
         """How many records are in the collection now."""
         return self.added + self.updated + self.unchanged
+
+    def _repr_html_(self) -> str:
+        counts = {name: getattr(self, name) for name in ("added", "updated", "unchanged", "encoded")}
+        return counts_html({**counts, "failed": len(self.failed)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from colbert_qdrant.collection import foreign, numbers
 from colbert_qdrant.collection.json_values import check_metadata
 from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.errors import EngineError, InvalidInput, PointTooLarge
+from colbert_qdrant.notebook import hit_html, hit_line
 from colbert_qdrant.passages import Passage
 from colbert_qdrant.scoring import relevance
 from colbert_qdrant.types import Multivector
@@ -89,6 +90,12 @@ class Hit(Record):
     score: float
     relevance: float
     passages: tuple[Passage, ...] = ()
+
+    def _repr_html_(self) -> str:
+        return hit_html(self)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(hit_line(self))
 
 
 @dataclass(frozen=True, slots=True)

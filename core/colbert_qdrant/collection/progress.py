@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from colbert_qdrant.collection.ingest import AddReport
+from colbert_qdrant.notebook import is_watched
 
 _PATIENCE = 0.5
 """Seconds of work before a bar appears: less is over before it was read."""
@@ -24,14 +25,14 @@ def progress_bar(
     texts
         What is added; its length, where it has one, gives the time left.
     show
-        ``None``: where standard error is a terminal.
+        ``None``: where standard error is a terminal or a notebook's.
     also
         Called with each report as well.
     """
     from tqdm import tqdm
 
     total = len(texts) if isinstance(texts, Sized) else None
-    disable = None if show is None else not show
+    disable = not is_watched() if show is None else not show
     # Without smoothing the rate is that of all the work, and `initial` is left out of it.
     with (
         tqdm(total=total, unit="text", desc="add", disable=disable, delay=_PATIENCE, smoothing=0) as bar,

@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -23,6 +22,7 @@ from colbert_qdrant.embedding.projection import PROJECTION_FILES
 from colbert_qdrant.embedding.reader import is_plain, read_config_if_there
 from colbert_qdrant.embedding.registry import OFFLINE_MODEL, PackagedModel, RegisteredModel, find, said_of_unknown
 from colbert_qdrant.errors import InvalidInput, InvalidModel, MissingExtra, ModelFilesNotFound, UnknownModel
+from colbert_qdrant.notebook import is_watched
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "config.json")
 MODULE_FILES = ("*_MultiVectorMask/*", "*_Normalize/*", "*_HierarchicalTokenPooling/*")
@@ -304,7 +304,7 @@ def _progress_bar() -> type[Any]:
         """The hub's own bar, silent when nobody watches."""
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
-            kwargs["disable"] = bool(kwargs.get("disable")) or not sys.stderr.isatty()
+            kwargs["disable"] = bool(kwargs.get("disable")) or not is_watched()
             super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
 
     return ProgressBar

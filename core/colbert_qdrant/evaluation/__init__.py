@@ -10,6 +10,7 @@ from colbert_qdrant.evaluation import quality
 from colbert_qdrant.evaluation.measuring import CANDIDATES, evaluated
 from colbert_qdrant.evaluation.questions import Grades, as_questions
 from colbert_qdrant.evaluation.report import Estimate, Evaluation, Setting
+from colbert_qdrant.notebook import is_watched
 
 if TYPE_CHECKING:
     from colbert_qdrant.collection.aio import AsyncMultivectorCollection
@@ -113,7 +114,7 @@ def _bar(show: bool | None) -> Iterator[Callable[[int, int], None]]:
     """Give a function that draws how many of how many searches are done."""
     from tqdm import tqdm
 
-    with tqdm(unit="search", desc="evaluate", disable=None if show is None else not show, delay=0.5) as bar:
+    with tqdm(unit="search", desc="evaluate", disable=not is_watched() if show is None else not show, delay=0.5) as bar:
 
         def advance(done: int, total: int) -> None:
             bar.total = total

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from colbert_qdrant.errors import MissingExtra
+from colbert_qdrant.notebook import table_html
 from colbert_qdrant.terminal import printable
 
 if TYPE_CHECKING:
@@ -171,10 +173,22 @@ class Evaluation:
             axes.set_ylabel("nDCG@10")
         axes.spines[["top", "right"]].set_visible(False)
 
+    def _repr_html_(self) -> str:
+        head, *_ = str(self).split("\n", 1)
+        tables = [
+            table_html(self._header(name), [self._cells(setting) for setting in settings])
+            for name, settings in (("search", self.searches), ("storage", self.storage))
+            if settings
+        ]
+        note = f"*: the quickest that keeps {self.share:.0%} of the exact ten best. ±: 95% of the means lie that close."
+        return f"<p>{escape(head)}</p>{''.join(tables)}<p>{escape(note)}</p>"
+
+    def _header(self, first: str) -> list[str]:
+        judged = ["nDCG@10", f"recall@{self.limit}", "MRR@10"] if self.judged else []
+        return [first, "candidates", "kept of ten best", *judged, "ms", "bytes a document"]
+
     def _table(self, first: str, settings: Sequence[Setting]) -> list[str]:
-        header = [first, "candidates", "kept of ten best"]
-        header += ["nDCG@10", f"recall@{self.limit}", "MRR@10"] if self.judged else []
-        header += ["ms", "bytes a document"]
+        header = self._header(first)
         rows = [header, *(self._cells(setting) for setting in settings)]
         widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
         aligned = [
