@@ -36,8 +36,9 @@ from judged import DATA, Judged, load_each, ndcg, recall
 from qdrant_client import models
 
 from colbert_qdrant import Bm25, ColbertEmbedder, Dense, MultivectorCollection, Muvera, Storage, maxsim
+from colbert_qdrant.collection.engines.bm25 import bm25_vector
 from colbert_qdrant.collection.points import to_hit
-from colbert_qdrant.collection.stages import Stage, as_stages, bm25_vector, stage_bytes
+from colbert_qdrant.collection.stages import Stage, as_stages, stage_bytes
 from colbert_qdrant.collection.storage import footprint
 from colbert_qdrant.embedding.pooling import pool
 from colbert_qdrant.embedding.registry import OFFLINE_MODEL

@@ -30,9 +30,10 @@ from colbert_qdrant.collection.operations import (
 )
 from colbert_qdrant.collection.patience import READING, patient
 from colbert_qdrant.collection.points import Hit
+from colbert_qdrant.collection.prefetching import Fusion, plan_prefetch
 from colbert_qdrant.collection.ranking import Blend, Boost, as_formula
 from colbert_qdrant.collection.schema import Layout
-from colbert_qdrant.collection.stages import CANDIDATES, Fusion, Stage, plan_prefetch
+from colbert_qdrant.collection.stages import CANDIDATES, Stage
 from colbert_qdrant.errors import InvalidInput, UnsupportedByEngine
 from colbert_qdrant.types import Multivector
 

@@ -11,18 +11,16 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from qdrant_client import models
 
-from colbert_qdrant.collection.stage_vectors import as_sparse
+from colbert_qdrant.collection.sparse import as_sparse
 from colbert_qdrant.collection.storage import StoredBytes, stored_bytes
 from colbert_qdrant.embedding.muvera import Muvera
-from colbert_qdrant.errors import CollectionMismatch, InvalidInput, MissingExtra
+from colbert_qdrant.errors import CollectionMismatch, InvalidInput
 from colbert_qdrant.types import Multivector
-
-Fusion: TypeAlias = Literal["rrf", "dbsf"]
 
 MAX_DIM = 65_536
 """The longest vector that Qdrant takes. https://qdrant.tech/documentation/concepts/collections/"""
@@ -34,9 +32,6 @@ SIGNS_GRAPH = models.HnswConfigDiff(m=32, ef_construct=200)
 """The graph of a stage that is searched by signs, unless `Storage.hnsw` says else.
 
 With Qdrant's own 16 and 100 the graph passes by documents that are like no others: see tests/benchmarks/scale.py."""
-
-EFFORT = 2
-"""How many times the candidates such a graph is searched for (``hnsw_ef``), unless the caller says else."""
 
 
 @runtime_checkable
@@ -324,81 +319,6 @@ class Sparse:
 
 
 BM25_MODEL = "Qdrant/bm25"
-
-
-def bm25_vector(document: models.Document, *, is_query: bool) -> models.SparseVector:
-    """Encode a document for an engine that does no inference of its own.
-
-    Raises
-    ------
-    MissingExtra
-        The embedded engine, which has the encoder, is not installed.
-    """
-    try:
-        from qdrant_edge import Bm25, Bm25Config
-    except ImportError as error:
-        raise MissingExtra(
-            'BM25 without a server is encoded by the embedded engine: pip install "colbert-qdrant[edge]"'
-        ) from error
-    options: Any = document.options or {}
-    encoder = Bm25(Bm25Config(**options))
-    vector = encoder.embed_query(document.text) if is_query else encoder.embed_document(document.text)
-    return models.SparseVector(indices=list(vector.indices), values=list(vector.values))
-
-
-def plan_prefetch(
-    stages: Sequence[tuple[Stage, Any]],
-    *,
-    candidates: int,
-    fusion: Fusion,
-    filter: models.Filter | None,
-    params: models.SearchParams | None,
-) -> list[models.Prefetch]:
-    """Return the branches that find the candidates, the filter in each.
-
-    Parameters
-    ----------
-    stages
-        Each with the query's vector.
-    candidates
-        How many each hands on, and how many are left after fusion.
-    fusion
-        How several stages' orders become one: reciprocal ranks (``"rrf"``) or distribution-based scores
-        (``"dbsf"``).
-    filter, params
-        Of the whole search.
-    """
-    branches = [
-        models.Prefetch.model_construct(
-            query=vector,
-            using=stage.name or None,
-            filter=filter,
-            params=_of_stage(stage, params, candidates),
-            limit=candidates,
-            prefetch=None,
-        )
-        for stage, vector in stages
-    ]
-    if len(branches) < 2:
-        return branches
-    by = models.FusionQuery(fusion=models.Fusion.RRF if fusion == "rrf" else models.Fusion.DBSF)
-    return [models.Prefetch.model_construct(prefetch=branches, query=by, limit=candidates, using=None)]
-
-
-def _of_stage(stage: Stage, params: models.SearchParams | None, candidates: int) -> models.SearchParams | None:
-    """Say, unless the caller said else, how a quantised stage is searched.
-
-    It is not to rescore by its originals, as MaxSim does that, and its graph is searched for more than the candidates.
-    """
-    if getattr(stage.params(), "quantization_config", None) is None:
-        return params
-    said = params or models.SearchParams()
-    return said.model_copy(
-        update={
-            "quantization": said.quantization or models.QuantizationSearchParams(rescore=False),
-            "hnsw_ef": said.hnsw_ef or EFFORT * candidates,
-        }
-    )
 
 
 def stage_bytes(stage: Stage, texts: Sequence[str]) -> StoredBytes:

@@ -7,7 +7,7 @@ from typing import Any
 
 from qdrant_client import models
 
-from colbert_qdrant.collection.stages import bm25_vector
+from colbert_qdrant.errors import MissingExtra
 
 
 def with_bm25_vectors(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,3 +46,23 @@ def _point(point: Any) -> Any:
         for name, value in vector.items()
     }
     return point.model_copy(update={"vector": encoded})
+
+
+def bm25_vector(document: models.Document, *, is_query: bool) -> models.SparseVector:
+    """Encode a document for an engine that does no inference of its own.
+
+    Raises
+    ------
+    MissingExtra
+        The embedded engine, which has the encoder, is not installed.
+    """
+    try:
+        from qdrant_edge import Bm25, Bm25Config
+    except ImportError as error:
+        raise MissingExtra(
+            'BM25 without a server is encoded by the embedded engine: pip install "colbert-qdrant[edge]"'
+        ) from error
+    options: Any = document.options or {}
+    encoder = Bm25(Bm25Config(**options))
+    vector = encoder.embed_query(document.text) if is_query else encoder.embed_document(document.text)
+    return models.SparseVector(indices=list(vector.indices), values=list(vector.values))
