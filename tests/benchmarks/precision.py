@@ -34,7 +34,7 @@ from ingest import passages
 from judged import DATA, Judged, load_each, ndcg
 
 from colbert_qdrant import ColbertEmbedder, maxsim
-from colbert_qdrant.embedding.processor import int8_weights
+from colbert_qdrant.embedding.processor import int8_pays
 from colbert_qdrant.embedding.registry import OFFLINE_MODEL
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))
@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write every figure here")
     parser.add_argument("--check", action="store_true", help="fail when a claim is missed")
     options = parser.parse_args()
-    print(f"8-bit weights on this processor: {int8_weights() or 'none, float32 is as fast'}\n")
+    print(f"Integer products on this processor: {'faster' if int8_pays() else 'none, float32 is as fast'}\n")
     speeds = {name: speed(name, passages(options.texts), options.rounds) for name in options.shapes}
     if speeds:
         print(speed_table(speeds))

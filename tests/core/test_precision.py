@@ -14,7 +14,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from colbert_qdrant import ColbertEmbedder, MultivectorCollection, maxsim
 from colbert_qdrant.embedding import cache, embedder, precision
 from colbert_qdrant.embedding.hardware import CUDA
-from colbert_qdrant.embedding.processor import int8_weights
+from colbert_qdrant.embedding.processor import int8_pays
 from colbert_qdrant.errors import InvalidInput, InvalidModel
 from conftest import OFFLINE
 
@@ -25,7 +25,7 @@ TEXTS = [
     "Bread needs flour, water, salt and time; of these, time is what most bakers lack. " * 6,
 ]
 
-pytestmark = pytest.mark.skipif(int8_weights() is None, reason="this processor is faster with float32")
+pytestmark = pytest.mark.skipif(not int8_pays(), reason="this processor is faster with float32")
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def test_collections_tell_int8_vectors_from_float32_ones(int8: ColbertEmbedder, 
 def test_it_says_what_it_computes_in(int8: ColbertEmbedder, monkeypatch: pytest.MonkeyPatch) -> None:
     assert repr(int8) == f"ColbertEmbedder('{OFFLINE}', dim=384, precision='int8')"
 
-    monkeypatch.setattr(embedder, "int8_weights", lambda: None)
+    monkeypatch.setattr(embedder, "int8_pays", lambda: False)
     slow = ColbertEmbedder(OFFLINE, precision="int8")
     assert "precision='float32' (faster than int8 on this processor)" in repr(slow)
     assert "precision" not in slow.settings

@@ -22,7 +22,7 @@ from colbert_qdrant.embedding.known import KnownModels
 from colbert_qdrant.embedding.long_documents import LongDocuments, encode_documents
 from colbert_qdrant.embedding.pooling import TokenPooling, pool, pool_to
 from colbert_qdrant.embedding.precision import int8_graph
-from colbert_qdrant.embedding.processor import int8_weights
+from colbert_qdrant.embedding.processor import int8_pays
 from colbert_qdrant.embedding.projection import Projection, normalized, read_projection
 from colbert_qdrant.embedding.spec import ColbertSpec, Compat, QueryExpansion, resolve_spec
 from colbert_qdrant.embedding.tokens import TextTokenizer
@@ -193,7 +193,7 @@ class ColbertEmbedder(KnownModels):
     @property
     def precision(self) -> Precision:
         """What the model computes in, on this processor."""
-        return "int8" if self._asked_precision == "int8" and int8_weights() is not None else "float32"
+        return "int8" if self._asked_precision == "int8" and int8_pays() else "float32"
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -420,12 +420,9 @@ class ColbertEmbedder(KnownModels):
 
     @once
     def _graph(self) -> Path:
-        weights = int8_weights() if self.precision == "int8" else None
-        if weights is None:
+        if self.precision == "float32":
             return self._files.onnx
-        return int8_graph(
-            self._files.onnx, weights, dim=self._full_dim, projection=self._projection, cache_dir=self._cache_dir
-        )
+        return int8_graph(self._files.onnx, dim=self._full_dim, projection=self._projection, cache_dir=self._cache_dir)
 
     def _load(self, *, wide: bool) -> Encoder:
         return shared_encoder(

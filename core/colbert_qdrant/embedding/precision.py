@@ -11,7 +11,7 @@ from pathlib import Path
 from colbert_qdrant.embedding.cache import digest_of, own_folder, write_whole
 from colbert_qdrant.embedding.encoder import find_output
 from colbert_qdrant.embedding.files import external_data
-from colbert_qdrant.embedding.graph.int8 import WeightType, by_row, products
+from colbert_qdrant.embedding.graph.int8 import by_row, products
 from colbert_qdrant.embedding.graph.model import Graph, read_model, write_model
 from colbert_qdrant.embedding.graph.projected import projected
 from colbert_qdrant.embedding.graph.tidy import tidied
@@ -20,7 +20,7 @@ from colbert_qdrant.embedding.hardware import fold_constants
 from colbert_qdrant.embedding.projection import Projection
 from colbert_qdrant.errors import InvalidModel
 
-_VERSION = 1
+_VERSION = 2
 """Of the rewriting: another one makes other files."""
 
 _END = b"".join(write_nested(14, [write_text(1, "colbert-qdrant"), write_text(2, "whole")]))
@@ -32,7 +32,6 @@ _LARGEST_MESSAGE = 2**31 - 1
 
 def int8_graph(
     onnx: Path,
-    weights: WeightType,
     *,
     dim: int | None,
     projection: Projection | None,
@@ -44,8 +43,6 @@ def int8_graph(
     ----------
     onnx
         The float32 graph.
-    weights
-        What this processor multiplies without error.
     dim
         Length of the model's token vectors, where known.
     projection
@@ -59,10 +56,10 @@ def int8_graph(
         Not a graph, or one without float32 products.
     """
     folded = projection if projection is not None and projection.is_linear else None
-    target = own_folder(cache_dir) / f"{_digest(onnx, weights, folded)}.onnx"
+    target = own_folder(cache_dir) / f"{_digest(onnx, folded)}.onnx"
     if not _is_whole(target):
         try:
-            graph = _rewritten(onnx, weights, dim, folded, target.parent)
+            graph = _rewritten(onnx, dim, folded, target.parent)
             write_whole(target, [*write_model(graph), _END])
         except MalformedMessage as error:
             raise InvalidModel(f"{onnx} can't be made int8 ({error}); use precision='float32'") from error
@@ -83,7 +80,7 @@ def _is_whole(kept: Path) -> bool:
         return False
 
 
-def _rewritten(onnx: Path, weights: WeightType, dim: int | None, projection: Projection | None, own: Path) -> Graph:
+def _rewritten(onnx: Path, dim: int | None, projection: Projection | None, own: Path) -> Graph:
     with tempfile.TemporaryDirectory(dir=own) as scratch:
         whole = Path(scratch) / "folded.onnx"
         session = fold_constants(onnx, whole, weights_outside=_size(onnx) > _LARGEST_MESSAGE // 2)
@@ -97,16 +94,16 @@ def _rewritten(onnx: Path, weights: WeightType, dim: int | None, projection: Pro
             )
         if projection is not None and projection.is_missing_from(output, width):
             graph = projected(graph, output, [(layer.weight, layer.bias) for layer in projection.dense])
-        return by_row(graph, weights).inlined()
+        return by_row(graph).inlined()
 
 
 def _size(onnx: Path) -> int:
     return onnx.stat().st_size + sum((onnx.parent / name).stat().st_size for name in external_data(onnx))
 
 
-def _digest(onnx: Path, weights: WeightType, projection: Projection | None) -> str:
+def _digest(onnx: Path, projection: Projection | None) -> str:
     """Return what tells apart all that an int8 graph is made of."""
-    digest = hashlib.sha256(f"{_VERSION} {weights}".encode())
+    digest = hashlib.sha256(f"{_VERSION}".encode())
     for path in (onnx, *(onnx.parent / name for name in external_data(onnx))):
         digest.update(digest_of(path).encode())
     for part in _parts(projection):

@@ -1,4 +1,4 @@
-"""What this processor makes of 8-bit products: which kind is exact, and whether it is faster than float32."""
+"""What this processor makes of 8-bit products: whether they are exact, and faster than float32."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from colbert_qdrant.embedding.graph import wire
-from colbert_qdrant.embedding.graph.int8 import WEIGHT_TYPES, WeightType, by_row
+from colbert_qdrant.embedding.graph.int8 import by_row
 from colbert_qdrant.embedding.graph.model import Array, Graph, constant, node, value_message, write_model
 
 if TYPE_CHECKING:
@@ -23,39 +23,33 @@ _CLEARLY = 1.2
 
 
 @cache
-def int8_weights() -> WeightType | None:
-    """Return the type of 8-bit weights to use, ``None`` where float32 is faster.
-
-    Unsigned activations by signed weights is the fastest product where the processor adds four of them at once (VNNI on
-    x86, dot products on ARM). Before that, x86 adds two in 16 bits, which overflow; unsigned weights are added in 32
-    bits then. Both give the same sums, and so the same vectors. What is true here is tried, not looked up.
-    https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html#when-and-why-do-i-need-to-try-u8u8
-    """
-    for weights in WEIGHT_TYPES:
-        if _is_exact(weights):
-            return weights if _is_worth_it(weights) else None
-    return None
+def int8_pays() -> bool:
+    """Tell whether integer products are exact here, and faster than float32: tried, not looked up."""
+    return _is_exact() and _is_worth_it()
 
 
-def _is_exact(weights: WeightType) -> bool:
-    kind, zero = (np.int8, 0) if weights == "signed" else (np.uint8, 128)
-    largest = constant("w", np.full((_SIZE, _SIZE), 127 + zero, kind))
-    points = [constant("x zero", np.array(0, np.uint8)), constant("w zero", np.array(zero, kind))]
-    session = _session(
-        _graph(2, [node("MatMulInteger", ["x", "w", "x zero", "w zero"], "y")], [largest, *points], output=6)
-    )
+def _is_exact() -> bool:
+    """Tell whether the largest weights that `quantised_by_column` gives are added up without error."""
+    weights = np.ones((_SIZE, _SIZE), np.int8)
+    weights[::2] = 127
+    constants = [
+        constant("w", weights),
+        constant("x zero", np.array(0, np.uint8)),
+        constant("w zero", np.array(0, np.int8)),
+    ]
+    session = _session(_graph(2, [node("MatMulInteger", ["x", "w", "x zero", "w zero"], "y")], constants, output=6))
     (sums,) = session.run(None, {"x": np.full((_ROWS, _SIZE), 255, np.uint8)})
     found: list[int] = sums.ravel().tolist()
-    return set(found) == {255 * 127 * _SIZE}
+    return set(found) == {255 * 128 * _SIZE // 2}
 
 
-def _is_worth_it(weights: WeightType) -> bool:
+def _is_worth_it() -> bool:
     random = np.random.default_rng(0)
     float32 = _graph(
         1, [node("MatMul", ["x", "w"], "y")], [constant("w", random.standard_normal((_SIZE, _SIZE), np.float32))]
     )
     feeds = {"x": random.standard_normal((_ROWS, _SIZE), np.float32)}
-    runs = [_run(graph, feeds) for graph in (float32, by_row(float32, weights))]
+    runs = [_run(graph, feeds) for graph in (float32, by_row(float32))]
     rounds = [[_seconds(run) for run in runs] for _ in range(_ROUNDS)]
     float32_seconds, int8_seconds = (min(column) for column in zip(*rounds, strict=True))
     return bool(int8_seconds < _CLEARLY * float32_seconds)

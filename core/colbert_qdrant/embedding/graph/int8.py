@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,32 +15,33 @@ import numpy.typing as npt
 from colbert_qdrant.embedding.graph.model import MICROSOFT, Array, Graph, Node, Tensor, constant, node
 from colbert_qdrant.embedding.graph.wire import MalformedMessage
 
-WeightType: TypeAlias = Literal["signed", "unsigned"]
-"""Which 8-bit weights a processor multiplies by unsigned activations without error; the sums are the same integers."""
-
-WEIGHT_TYPES: tuple[WeightType, ...] = ("signed", "unsigned")
-
 _STEPS = 127
+_LARGEST = 255
 _ZERO = 128
+"""What stands for 0 among activations of both signs: as many steps below as above."""
+
+_ZERO_OF_GELUS = 32
+"""What stands for 0 where activations are hardly negative: a Gelu's are -0.17 at least."""
+
+_ONE_SIDED = ("Gelu", "FastGelu", "Relu")
 _LEAST_SCALE = 1e-30
 _LEAST_ROWS = 32
 """Products with fewer weights a column cost next to nothing, and lose more."""
 _OLDEST_OPSET = 11
 
 
-def by_row(graph: Graph, weights: WeightType) -> Graph:
+def by_row(graph: Graph) -> Graph:
     """Return the graph with integer products in place of those with constant weights.
 
     ``x @ W`` becomes ``(quantised(x) @ quantised(W)) * scales(x) * scales(W)``, a scale being the largest absolute
-    value of a row of `x`, or of a column of `W`, over 127. No scale is shared between tokens: a text's vectors don't
-    depend on the texts beside it.
+    value of a row of `x`, or of a column of `W` (see `quantised_by_column`), over 127. No scale is shared between
+    tokens: a text's vectors don't depend on the texts beside it. What comes from a Gelu has most of its steps above 0,
+    where its values are.
 
     Parameters
     ----------
     graph
         A graph after constant folding, so that weights are constants.
-    weights
-        The type of the weights; see `WeightType`.
 
     Raises
     ------
@@ -50,7 +50,7 @@ def by_row(graph: Graph, weights: WeightType) -> Graph:
     """
     if graph.opset < _OLDEST_OPSET:
         raise MalformedMessage(f"its operators are those of opset {graph.opset}, at least {_OLDEST_OPSET} is needed")
-    rewriting = _Rewriting(graph, weights)
+    rewriting = _Rewriting(graph)
     nodes = [new for part in graph.nodes for new in rewriting.replaced(part)]
     return graph.changed(nodes, rewriting.constants.values())
 
@@ -92,15 +92,16 @@ class _Rows:
 
     quantised: str
     scales: str
+    zero: str
     leading_shape: str
 
 
 class _Rewriting:
     """Collects the nodes and constants that take the place of a graph's products."""
 
-    def __init__(self, graph: Graph, weights: WeightType) -> None:
+    def __init__(self, graph: Graph) -> None:
         self._graph = graph
-        self._weights = weights
+        self._made_by = graph.producers()
         self._taken = {name for part in graph.nodes for name in (*part.inputs, *part.outputs)} | {*graph.initializers}
         self._rows: dict[str, _Rows] = {}
         self.constants: dict[str, Tensor] = {}
@@ -114,11 +115,11 @@ class _Rewriting:
         if product.activations not in self._rows:
             yield from self._quantise(product.activations)
         rows = self._rows[product.activations]
-        weights, scales, zero = self._quantised_weights(product)
+        weights, scales = self._quantised_weights(product)
         name = part.outputs[0]
         summed, scaled, shape = (self._name(f"{name}/{step}") for step in ("sum", "scaled", "shape"))
-        one, zero_point = self._scalar("one", np.float32(1)), self._scalar("zero", np.uint8(_ZERO))
-        inputs = [rows.quantised, weights, one, scales, zero_point, *([zero] if zero else [])]
+        one = self._scalar("one", np.float32(1))
+        inputs = [rows.quantised, weights, one, scales, rows.zero]
         yield node("MatMulIntegerToFloat", inputs, summed, domain=MICROSOFT)
         yield node("Mul", [summed, rows.scales], scaled)
         columns = self._shape(product.weights.shape[0 if product.is_transposed else 1])
@@ -132,41 +133,54 @@ class _Rewriting:
         def step(what: str) -> str:
             return self._name(f"{name}/{what}")
 
-        flat, size, largest, scale, safe = map(step, ("rows", "absolute", "largest", "scale", "scales"))
-        count, zeros, quantised = map(step, ("count", "zeros", "int8"))
+        flat, scales, count, zeros, quantised = map(step, ("rows", "scales", "count", "zeros", "int8"))
         column, shape, leading = map(step, ("column", "whole shape", "leading shape"))
+        made = self._made_by.get(name)
+        zero = _ZERO_OF_GELUS if made is not None and made.operator in _ONE_SIDED else _ZERO
         yield node("Flatten", [name], flat, axis=-1)
-        yield node("Abs", [flat], size)
-        if self._graph.opset >= 18:  # from there on the axes are an input
-            yield node("ReduceMax", [size, self._shape(1)], largest, keepdims=0)
-        else:
-            yield node("ReduceMax", [size], largest, axes=[1], keepdims=0)
-        yield node("Mul", [largest, self._scalar("step", np.float32(1 / _STEPS))], scale)
-        yield node("Max", [scale, self._scalar("least scale", np.float32(_LEAST_SCALE))], safe)
-        yield node("Shape", [safe], count)
-        yield node("ConstantOfShape", [count], zeros, value=constant("", np.array([_ZERO], np.uint8)))
-        yield node("QuantizeLinear", [flat, safe, zeros], quantised, domain=MICROSOFT, axis=0)
+        yield from self._scales(name, flat, scales, zero)
+        yield node("Shape", [scales], count)
+        yield node("ConstantOfShape", [count], zeros, value=constant("", np.array([zero], np.uint8)))
+        yield node("QuantizeLinear", [flat, scales, zeros], quantised, domain=MICROSOFT, axis=0)
         yield (
-            node("Unsqueeze", [safe, self._shape(1)], column)
+            node("Unsqueeze", [scales, self._shape(1)], column)
             if self._graph.opset >= 13
-            else node("Unsqueeze", [safe], column, axes=[1])
+            else node("Unsqueeze", [scales], column, axes=[1])
         )
         yield node("Shape", [name], shape)
         yield node("Slice", [shape, self._shape(0), self._shape(-1)], leading)
-        self._rows[name] = _Rows(quantised, column, leading)
+        self._rows[name] = _Rows(quantised, column, self._scalar(f"zero {zero}", np.uint8(zero)), leading)
 
-    def _quantised_weights(self, product: _Product) -> tuple[str, str, str]:
+    def _scales(self, name: str, flat: str, scales: str, zero: int) -> Iterator[Node]:
+        """Yield what finds the length of a row's step: the least with which its every value has one."""
+        at_least = self._scalar("least scale", np.float32(_LEAST_SCALE))
+        if zero == _ZERO:
+            size, largest, scale = (self._name(f"{name}/{what}") for what in ("absolute", "largest", "scale"))
+            yield node("Abs", [flat], size)
+            yield self._reduced("ReduceMax", size, largest)
+            yield node("Mul", [largest, self._scalar("step", np.float32(1 / _STEPS))], scale)
+            yield node("Max", [scale, at_least], scales)
+            return
+        largest, least, above, below = (self._name(f"{name}/{what}") for what in ("largest", "least", "above", "below"))
+        yield self._reduced("ReduceMax", flat, largest)
+        yield self._reduced("ReduceMin", flat, least)
+        yield node("Mul", [largest, self._scalar("step above", np.float32(1 / (_LARGEST - zero)))], above)
+        yield node("Mul", [least, self._scalar("step below", np.float32(-1 / zero))], below)
+        yield node("Max", [above, below, at_least], scales)
+
+    def _reduced(self, operator: str, rows: str, output: str) -> Node:
+        if self._graph.opset >= 18:  # from there on the axes are an input
+            return node(operator, [rows, self._shape(1)], output, keepdims=0)
+        return node(operator, [rows], output, axes=[1], keepdims=0)
+
+    def _quantised_weights(self, product: _Product) -> tuple[str, str]:
         name = f"{product.weights.name}/{'transposed/' if product.is_transposed else ''}{product.factor}"
-        names = f"{name}/int8", f"{name}/scales", f"{name}/zeros" if self._weights == "unsigned" else ""
+        names = f"{name}/int8", f"{name}/scales"
         if names[0] not in self.constants:
             weights = product.weights.array()
             quantised, scales = quantised_by_column(weights.T if product.is_transposed else weights)
+            self._add(names[0], quantised)
             self._add(names[1], scales * np.float32(product.factor))
-            if self._weights == "signed":
-                self._add(names[0], quantised)
-            else:
-                self._add(names[0], (quantised.astype(np.int16) + _ZERO).astype(np.uint8))
-                self._add(names[2], np.full(len(scales), _ZERO, np.uint8))
         return names
 
     def _shape(self, size: int) -> str:
@@ -190,6 +204,11 @@ class _Rewriting:
 def quantised_by_column(weights: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
     """Return weights in whole steps from -127 to 127, and the length of a column's step.
 
+    Two weights that stand one above the other, from an even row on, are no more than 128 steps together where they have
+    one sign. Processors without instructions for four products at once (VNNI on x86) add up two in 16 bits, which then
+    hold 255 times that: no sum saturates, and every processor finds the same integers.
+    https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html#when-and-why-do-i-need-to-try-u8u8
+
     Parameters
     ----------
     weights
@@ -202,5 +221,9 @@ def quantised_by_column(weights: npt.NDArray[np.float32]) -> tuple[npt.NDArray[n
     scales : numpy.ndarray
         ``(columns,)``, float32.
     """
-    scales = np.maximum(np.abs(weights).max(axis=0) / np.float32(_STEPS), np.float32(_LEAST_SCALE))
+    even = len(weights) // 2 * 2
+    above, below = np.maximum(weights[:even], 0), np.minimum(weights[:even], 0)
+    largest = np.maximum((above[::2] + above[1::2]).max(axis=0), -(below[::2] + below[1::2]).min(axis=0))
+    largest = np.maximum(largest, np.abs(weights[even:]).max(axis=0, initial=0))
+    scales = np.maximum(largest / np.float32(_STEPS), np.float32(_LEAST_SCALE))
     return np.rint(weights / scales).astype(np.int8), scales
