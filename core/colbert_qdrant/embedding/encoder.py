@@ -18,6 +18,7 @@ import numpy as np
 
 from colbert_qdrant._fork import first_after_fork, renewed_after_fork
 from colbert_qdrant.embedding.hardware import Hardware, open_session, shrinking_run, silent_run
+from colbert_qdrant.embedding.loading import file_key, runnable_graph
 from colbert_qdrant.embedding.projection import Projection
 from colbert_qdrant.embedding.reader import reason_of
 from colbert_qdrant.embedding.tokens import TokenizedText
@@ -81,6 +82,7 @@ class Encoder:
         self._hardware = hardware
         self._intra_op_threads = hardware.threads if wide else 1
         self._onnx = onnx
+        self._graph = runnable_graph(onnx) if hardware.is_plain_processor else None
         sessions = self._open()
         self._token_types = _check_inputs(sessions[0], onnx)
         self._vocabulary = _vocabulary(sessions[0])
@@ -99,7 +101,8 @@ class Encoder:
 
     def _open(self) -> list[InferenceSession]:
         return [
-            open_session(self._onnx, devices, self._intra_op_threads) for devices in self._hardware.providers_by_device
+            open_session(self._onnx, devices, self._intra_op_threads, self._graph)
+            for devices in self._hardware.providers_by_device
         ]
 
     def _hand_out(self, sessions: Sequence[InferenceSession]) -> None:
@@ -221,9 +224,7 @@ def shared_encoder(onnx: Path, *, projection: Projection | None, hardware: Hardw
     onnx, projection, hardware, settings
         See `Encoder`. A file that was changed since is loaded anew.
     """
-    found = onnx.stat()
-    file = str(onnx.resolve()), found.st_size, found.st_mtime_ns
-    key = file, projection and projection.digest, repr(hardware), tuple(sorted(settings.items()))
+    key = file_key(onnx), projection and projection.digest, repr(hardware), tuple(sorted(settings.items()))
     with _sharing:
         encoder = _encoders.get(key)
         if encoder is None:

@@ -16,6 +16,8 @@ from colbert_qdrant.errors import InvalidInput, InvalidModel, ProviderUnavailabl
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession, RunOptions
 
+    from colbert_qdrant.embedding.loading import RunnableGraph
+
 Provider: TypeAlias = str | tuple[str, dict[str, Any]]
 Device: TypeAlias = Literal["cpu", "cuda", "auto"]
 
@@ -62,6 +64,11 @@ class Hardware:
     def is_accelerated(self) -> bool:
         """Whether the work is done elsewhere than on the processor."""
         return _name(self.providers_by_device[0][0]) not in _ON_THE_PROCESSOR
+
+    @property
+    def is_plain_processor(self) -> bool:
+        """Whether ONNX Runtime's own operators for processors do all the work."""
+        return all(_name(providers[0]) == CPU for providers in self.providers_by_device)
 
     @property
     def widens_queries(self) -> bool:
@@ -164,8 +171,10 @@ def cpu_count() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def open_session(onnx: Path, providers: Sequence[Provider], intra_op_threads: int) -> InferenceSession:
-    """Load a graph.
+def open_session(
+    onnx: Path, providers: Sequence[Provider], intra_op_threads: int, graph: RunnableGraph | None = None
+) -> InferenceSession:
+    """Load a graph: `graph` where it is given, which was made of the file, and else the file.
 
     Raises
     ------
@@ -197,11 +206,19 @@ def open_session(onnx: Path, providers: Sequence[Provider], intra_op_threads: in
     # On a processor the fused kernel is slower than the three operators it replaces: by 2 to 11% of a run on Zen 3, by
     # 5 to 13% on Zen 5, the most for dynamically quantised graphs. Other providers have kernels of their own.
     disabled = ["SkipLayerNormFusion"] if _name(providers[0]) == CPU else []
+    content: str | bytes = str(onnx)
+    if graph is not None:
+        content = graph.content
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(onnx.parent))
+        for name, table in graph.tables.items():
+            options.add_initializer(name, table)
     try:
         session = onnxruntime.InferenceSession(
-            str(onnx), options, providers=list(providers), disabled_optimizers=disabled
+            content, options, providers=list(providers), disabled_optimizers=disabled
         )
     except Exception as error:  # the runtime's exceptions have no base class but Exception
+        if graph is not None:  # the file itself may be one that the runtime takes, and says else what is wrong with it
+            return open_session(onnx, providers, intra_op_threads)
         raise InvalidModel(f"{onnx} can't be loaded as an ONNX model ({error}); fetch the file again") from error
     first = _name(providers[0])
     if first not in session.get_providers():

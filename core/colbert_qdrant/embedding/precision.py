@@ -11,12 +11,13 @@ from pathlib import Path
 from colbert_qdrant.embedding.cache import digest_of, own_folder, write_whole
 from colbert_qdrant.embedding.encoder import find_output
 from colbert_qdrant.embedding.files import external_data
+from colbert_qdrant.embedding.graph.attention import long_attention
 from colbert_qdrant.embedding.graph.int8 import by_row, products
 from colbert_qdrant.embedding.graph.model import Graph, read_model, write_model
 from colbert_qdrant.embedding.graph.projected import projected
 from colbert_qdrant.embedding.graph.tidy import tidied
 from colbert_qdrant.embedding.graph.wire import MalformedMessage, write_nested, write_text
-from colbert_qdrant.embedding.hardware import fold_constants
+from colbert_qdrant.embedding.hardware import CPU_TOKEN_BUDGET, fold_constants
 from colbert_qdrant.embedding.projection import Projection
 from colbert_qdrant.errors import InvalidModel
 
@@ -94,7 +95,7 @@ def _rewritten(onnx: Path, dim: int | None, projection: Projection | None, own: 
             )
         if projection is not None and projection.is_missing_from(output, width):
             graph = projected(graph, output, [(layer.weight, layer.bias) for layer in projection.dense])
-        return by_row(graph).inlined()
+        return long_attention(by_row(graph), CPU_TOKEN_BUDGET).inlined()
 
 
 def _size(onnx: Path) -> int:

@@ -5,6 +5,7 @@ https://github.com/onnx/onnx/blob/main/onnx/onnx.proto gives the numbers of the 
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,7 +24,7 @@ MICROSOFT = "com.microsoft"
 """The domain of ONNX Runtime's own operators: docs/ContribOperators.md of its repository."""
 
 _MODEL_GRAPH, _MODEL_OPSET = 7, 8
-_NODE, _INITIALIZER, _OUTPUT, _VALUE_INFO = 1, 5, 12, 13
+_NODE, _INITIALIZER, _INPUT, _OUTPUT, _VALUE_INFO = 1, 5, 11, 12, 13
 _EXTERNAL = 13
 _TYPES: dict[int, type[np.generic]] = {1: np.float32, 2: np.uint8, 3: np.int8, 6: np.int32, 7: np.int64, 10: np.float16}
 _NUMBERS = {np.dtype(dtype): number for number, dtype in _TYPES.items()}
@@ -63,6 +64,43 @@ class Tensor:
         """Whether its values lie in a file of their own."""
         return any(number == _EXTERNAL for chunk in self.message for number, _ in wire.fields(memoryview(chunk)))
 
+    @property
+    def bytes(self) -> int:
+        """How many bytes its values take; 0 where their type is not known."""
+        kind = _TYPES.get(self.dtype)
+        return 0 if kind is None else math.prod(self.shape) * np.dtype(kind).itemsize
+
+    def lying_in(self, content: memoryview, file: str, least: int) -> Tensor:
+        """Return a tensor that says where in a model's file its values lie, in place of holding them.
+
+        Parameters
+        ----------
+        content
+            The file, of whose bytes the tensor's message is a part.
+        file
+            Its name.
+        least
+            A tensor of fewer bytes stays as it is; so does one whose values lie elsewhere, or are written one by one.
+            https://onnx.ai/onnx/repo-docs/ExternalData.html
+        """
+        if self.bytes < least or len(self.message) != 1:
+            return self
+        head: list[Chunk] = []
+        raw: memoryview | None = None
+        for number, value in wire.fields(memoryview(self.message[0])):
+            if number == 9 or (number == 4 and self.dtype == 1 and isinstance(value, memoryview)):
+                raw = wire.nested(value)
+            elif number in (1, 2, 8):
+                head += wire.write_again((number, value))
+            else:
+                return self
+        if raw is None or len(raw) != self.bytes:
+            return self
+        offset = _address(raw) - _address(content)
+        for key, value in (("location", file), ("offset", str(offset)), ("length", str(len(raw)))):
+            head += wire.write_nested(_EXTERNAL, [wire.write_text(1, key), wire.write_text(2, value)])
+        return replace(self, message=(b"".join([*head, wire.write_integer(14, 1)]),))
+
     def array(self) -> Array:
         """Return its values.
 
@@ -78,7 +116,8 @@ class Tensor:
         raw: Chunk | None = None
         packed: list[int] = []
         external: dict[str, str] = {}
-        for number, value in wire.fields(memoryview(b"".join(self.message))):
+        message = self.message[0] if len(self.message) == 1 else b"".join(self.message)
+        for number, value in wire.fields(memoryview(message)):
             if number == 9 or (number == 4 and self.dtype == 1):
                 raw = wire.nested(value)
             elif number in (5, 7):
@@ -131,6 +170,10 @@ class Node:
                 return wire.number(value)
         return default
 
+    def integers(self, name: str) -> list[int]:
+        """Return an attribute of several integers; none where it is not there."""
+        return [each for number, value in self._attribute(name) if number == 8 for each in wire.integers(value)]
+
     def real(self, name: str, default: float) -> float:
         """Return a float attribute."""
         for number, value in self._attribute(name):
@@ -147,13 +190,29 @@ class Node:
         return wire.fields(memoryview(self.attributes.get(name, b"")))
 
 
+@dataclass(frozen=True, slots=True)
+class Subgraph:
+    """A node's own nodes, such as a branch of an If: they may take any tensor of the graph around them.
+
+    Parameters
+    ----------
+    nodes
+        In an order in which they can be run.
+    output
+        What they give: a float32 tensor of four dimensions.
+    """
+
+    nodes: tuple[Node, ...]
+    output: str
+
+
 def node(
     operator: str,
     inputs: Iterable[str],
     output: str,
     *,
     domain: str = "",
-    **attributes: int | float | Sequence[int] | Tensor,
+    **attributes: int | float | Sequence[int] | Tensor | Subgraph,
 ) -> Node:
     """Return a node with one output, which it is named for."""
     messages = {name: _attribute_message(name, value) for name, value in attributes.items()}
@@ -192,7 +251,7 @@ class Graph:
         nodes = tuple(nodes)
         tensors = {**self.initializers, **{tensor.name: tensor for tensor in constants}}
         if not any(node.has_subgraph for node in nodes):
-            used = {name for node in nodes for name in node.inputs} | set(self.outputs)
+            used = {name for node in nodes for name in node.inputs} | set(self.outputs) | set(self.inputs)
             tensors = {name: tensor for name, tensor in tensors.items() if name in used}
         return replace(self, nodes=nodes, initializers=tensors)
 
@@ -204,9 +263,23 @@ class Graph:
         }
         return replace(self, initializers=tensors)
 
+    @property
+    def inputs(self) -> list[str]:
+        """What the graph takes; older writers list its constants too."""
+        return [
+            next((wire.text(part) for key, part in wire.fields(wire.nested(value)) if key == 1), "")
+            for number, value in self.rest
+            if number == _INPUT
+        ]
+
     def producers(self) -> dict[str, Node]:
         """Return the node that each tensor comes from."""
         return {output: node for node in self.nodes for output in node.outputs}
+
+    def only_consumer(self, name: str) -> Node | None:
+        """Return the node that takes a tensor, where it is the only one and the graph does not give the tensor."""
+        taking = [part for part in self.nodes if name in part.inputs]
+        return taking[0] if len(taking) == 1 and name not in self.outputs else None
 
 
 def read_model(content: memoryview, folder: Path | None = None) -> Graph:
@@ -274,6 +347,11 @@ def value_message(name: str, shape: Sequence[str | int], dtype: int = 1) -> byte
     return b"".join([wire.write_text(1, name), *wire.write_nested(2, wire.write_nested(1, tensor))])
 
 
+def _address(content: memoryview) -> int:
+    address: int = np.frombuffer(content, np.uint8).__array_interface__["data"][0]
+    return address
+
+
 def _opset(message: memoryview) -> tuple[str, int]:
     domain, version = "", 1
     for number, value in wire.fields(message):
@@ -333,12 +411,14 @@ def _tensor_message(name: str, values: Array) -> list[Chunk]:
     return [head, *wire.write_nested(9, [contiguous.tobytes()])]
 
 
-def _attribute_message(name: str, value: int | float | Sequence[int] | Tensor) -> bytes:
+def _attribute_message(name: str, value: int | float | Sequence[int] | Tensor | Subgraph) -> bytes:
     head = wire.write_text(1, name)
-    if isinstance(value, int):
-        return head + wire.write_integer(3, value) + wire.write_integer(20, 2)
     if isinstance(value, float):
         return head + wire.write_fixed32(2, struct.pack("<f", value)) + wire.write_integer(20, 1)
+    if isinstance(value, Subgraph):
+        return b"".join([head, *wire.write_nested(6, _subgraph_message(name, value)), wire.write_integer(20, 5)])
+    if isinstance(value, int):
+        return head + wire.write_integer(3, value) + wire.write_integer(20, 2)
     if isinstance(value, Tensor):
         return b"".join([head, *wire.write_nested(5, value.message), wire.write_integer(20, 4)])
     return head + b"".join(wire.write_integer(8, size) for size in value) + wire.write_integer(20, 7)
@@ -351,3 +431,9 @@ def _node_message(part: Node) -> list[Chunk]:
     if part.domain:
         chunks.append(wire.write_text(7, part.domain))
     return [*chunks, *(chunk for message in part.attributes.values() for chunk in wire.write_nested(5, [message]))]
+
+
+def _subgraph_message(name: str, subgraph: Subgraph) -> list[Chunk]:
+    nodes = [chunk for part in subgraph.nodes for chunk in wire.write_nested(_NODE, _node_message(part))]
+    output = value_message(subgraph.output, [f"{subgraph.output}/{axis}" for axis in range(4)])
+    return [*nodes, wire.write_text(2, name), *wire.write_nested(_OUTPUT, [output])]

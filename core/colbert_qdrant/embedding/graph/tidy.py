@@ -15,6 +15,8 @@ def tidied(graph: Graph) -> Graph:
     Torch's exporter guards each softmax against rows that attend to nothing (``Where(IsNaN(s), 0, s)``); a text's
     token always attends to its first. A Gelu in one operator is one pass over the numbers in place of five.
     """
+    if any(part.has_subgraph for part in graph.nodes):  # whose nodes may take any tensor
+        return graph
     return _with_gelus(_without_guards(graph))
 
 
@@ -103,8 +105,8 @@ def _close(value: float | None, wanted: float) -> bool:
 
 def _consumer(graph: Graph, name: str, operator: str) -> Node | None:
     """Return the node that takes a tensor, where it is the only one and of that kind."""
-    taking = [part for part in graph.nodes if name in part.inputs]
-    return taking[0] if len(taking) == 1 and taking[0].operator == operator and name not in graph.outputs else None
+    taking = graph.only_consumer(name)
+    return taking if taking is not None and taking.operator == operator else None
 
 
 def _scalars(graph: Graph) -> Callable[[str], float | None]:

@@ -1,0 +1,198 @@
+"""Attention of long texts without a matrix of all pairs of their tokens."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from colbert_qdrant.embedding.graph.model import MICROSOFT, Graph, Node, Subgraph, constant, node
+
+_IDS = "input_ids"
+_OLDEST_OPSET = 13
+
+
+def long_attention(graph: Graph, beyond: int) -> Graph:
+    """Return the graph with ONNX Runtime's MultiHeadAttention for texts longer than so many tokens.
+
+    It goes over the keys block by block, and holds no more than a block of each head's products at once: memory grows
+    with a text's length, not with its square. It takes no mask, so each layer is asked in every run: where the mask
+    hides nothing (a text that runs alone, in a layer that looks at all of it) it is used, and else, as for shorter
+    texts, what the graph had. `beyond` is to be so long that such texts never run in company, or a text's vectors
+    would depend, in their last digits, on the texts beside it.
+    https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.MultiHeadAttention
+
+    Layers in which nothing of the kind is found stay as they are.
+    """
+    if graph.opset < _OLDEST_OPSET or _IDS not in graph.inputs or any(part.has_subgraph for part in graph.nodes):
+        return graph
+    made_by = graph.producers()
+    found = [layer for part in graph.nodes if (layer := _layer(part, graph, made_by)) is not None]
+    if not found:
+        return graph
+    moved = {id(part) for layer in found for part in layer.nodes}
+    last = {id(layer.nodes[-1]): layer for layer in found}
+    rewriting = _Rewriting(beyond)
+    nodes = []
+    for part in graph.nodes:
+        if id(part) in last:
+            nodes += rewriting.either(last[id(part)])
+        elif id(part) not in moved:
+            nodes.append(part)
+    return graph.changed([*rewriting.first, *nodes], rewriting.constants)
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """``softmax(query @ key * scale + mask) @ value`` of a graph, by the names of tensors.
+
+    Parameters
+    ----------
+    query, key, value
+        ``(batch, heads, tokens, numbers)``, the key transposed to ``(batch, heads, numbers, tokens)``.
+    scale
+        Nodes that scale the products, one after the other, each by a number.
+    mask
+        What is added to them; empty: nothing.
+    nodes
+        All of them in their order; the last gives ``(batch, heads, tokens, numbers)``.
+    """
+
+    query: str
+    key: str
+    value: str
+    scale: tuple[Node, ...]
+    mask: str
+    nodes: tuple[Node, ...]
+
+
+def _layer(softmax: Node, graph: Graph, made_by: Mapping[str, Node]) -> _Layer | None:
+    if softmax.operator != "Softmax" or softmax.domain or softmax.integer("axis", -1) not in (-1, 3):
+        return None
+    product = graph.only_consumer(softmax.outputs[0])
+    if product is None or product.operator != "MatMul" or product.inputs[0] != softmax.outputs[0]:
+        return None
+    joining = graph.only_consumer(product.outputs[0])
+    if joining is None or joining.integers("perm") != [0, 2, 1, 3]:  # which tells that there are four dimensions
+        return None
+    mask, before = "", made_by.get(softmax.inputs[0])
+    between: list[Node] = []
+    if before is not None and before.operator == "Add":
+        between.append(before)
+        scores = next((name for name in before.inputs if _is_product(name, graph, made_by)), None)
+        if scores is None:
+            return None
+        mask = before.inputs[1] if before.inputs[0] == scores else before.inputs[0]
+        before = made_by[scores]
+    scale: list[Node] = []
+    while before is not None and before.operator in ("Mul", "Div"):
+        scaled = _scaled(before, graph)
+        scale.insert(0, before)
+        before = None if scaled is None else made_by.get(scaled)
+    if before is None or before.operator != "MatMul" or before.domain:
+        return None
+    nodes = (before, *scale, *between, softmax, product)
+    if any(graph.only_consumer(part.outputs[0]) is not after for part, after in pairwise(nodes)):
+        return None
+    query, key = before.inputs
+    return _Layer(query, key, product.inputs[1], tuple(scale), mask, nodes)
+
+
+def _is_product(name: str, graph: Graph, made_by: Mapping[str, Node]) -> bool:
+    """Tell whether a tensor is a product of two others, scaled by numbers or not at all."""
+    part = made_by.get(name)
+    while part is not None and part.operator in ("Mul", "Div"):
+        scaled = _scaled(part, graph)
+        part = None if scaled is None else made_by.get(scaled)
+    return part is not None and part.operator == "MatMul"
+
+
+def _scaled(part: Node, graph: Graph) -> str | None:
+    """Return what a node multiplies, or divides, by a number."""
+    for place in (1, 0) if part.operator == "Mul" else (1,):
+        tensor = graph.initializers.get(part.inputs[place])
+        if tensor is not None and math.prod(tensor.shape) == 1:
+            return part.inputs[1 - place]
+    return None
+
+
+class _Rewriting:
+    """Collects the nodes and constants that ask, once a run, whether a text is long and its mask hides nothing."""
+
+    def __init__(self, beyond: int) -> None:
+        self.first = [
+            node("Shape", [_IDS], "long/shape"),
+            node("Gather", ["long/shape", "long/one"], "long/tokens", axis=0),
+            node("Greater", ["long/tokens", "long/beyond"], "long/is"),
+        ]
+        self.constants = [
+            constant("long/one", np.array(1, np.int64)),
+            constant("long/beyond", np.array(beyond, np.int64)),
+            constant("long/nothing", np.array(0, np.float32)),
+            constant("long/rest", np.array([-1], np.int64)),
+            constant("long/from", np.array([2], np.int64)),
+            constant("long/to", np.array([4], np.int64)),
+        ]
+        self._asked: set[str] = set()
+
+    def either(self, layer: _Layer) -> list[Node]:
+        """Return what stands for a layer's nodes."""
+        output = layer.nodes[-1].outputs[0]
+        condition = f"long/{layer.mask}/is" if layer.mask else "long/is"
+        asking = [] if condition in self._asked or not layer.mask else self._hides_nothing(layer.mask, condition)
+        self._asked.add(condition)
+        choice = node(
+            "If",
+            [condition],
+            output,
+            then_branch=Subgraph(tuple(_multi_head_attention(layer, f"{output}/long")), f"{output}/long"),
+            else_branch=Subgraph(_renamed_end(layer.nodes, f"{output}/short"), f"{output}/short"),
+        )
+        return [*asking, choice]
+
+    def _hides_nothing(self, mask: str, condition: str) -> list[Node]:
+        name = f"long/{mask}"
+        return [
+            node("ReduceMin", [mask], f"{name}/least", keepdims=0),
+            node("ReduceMax", [mask], f"{name}/largest", keepdims=0),
+            node("Equal", [f"{name}/least", "long/nothing"], f"{name}/least is 0"),
+            node("Equal", [f"{name}/largest", "long/nothing"], f"{name}/largest is 0"),
+            node("And", [f"{name}/least is 0", f"{name}/largest is 0"], f"{name}/is 0"),
+            node("And", [f"{name}/is 0", "long/is"], condition),
+        ]
+
+
+def _multi_head_attention(layer: _Layer, output: str) -> list[Node]:
+    """Return the nodes of a layer for texts whose mask hides nothing.
+
+    Each head goes as a text of its own with one head, ``(batch * heads, tokens, numbers)``: how many there are needs
+    not be known. A scale of the products is one of the query.
+    """
+    query, nodes = layer.query, []
+    for number, part in enumerate(layer.scale):
+        scaled = f"{output}/scaled {number}"
+        inputs = [query if name == layer.nodes[number].outputs[0] else name for name in part.inputs]
+        nodes.append(Node(part.operator, tuple(inputs), (scaled,), part.attributes))
+        query = scaled
+    shape, sizes, flat = f"{output}/shape", f"{output}/sizes", f"{output}/flat shape"
+    heads = [f"{output}/{name}" for name in ("query", "key", "value", "attended")]
+    return [
+        *nodes,
+        node("Transpose", [layer.key], f"{output}/upright key", perm=[0, 1, 3, 2]),
+        node("Shape", [query], shape),
+        node("Slice", [shape, "long/from", "long/to"], sizes),
+        node("Concat", ["long/rest", sizes], flat, axis=0),
+        node("Reshape", [query, flat], heads[0]),
+        node("Reshape", [f"{output}/upright key", flat], heads[1]),
+        node("Reshape", [layer.value, flat], heads[2]),
+        node("MultiHeadAttention", heads[:3], heads[3], domain=MICROSOFT, num_heads=1, scale=1.0),
+        node("Reshape", [heads[3], shape], output),
+    ]
+
+
+def _renamed_end(nodes: tuple[Node, ...], output: str) -> tuple[Node, ...]:
+    last = nodes[-1]
+    return (*nodes[:-1], Node(last.operator, last.inputs, (output,), last.attributes, last.domain, last.name))

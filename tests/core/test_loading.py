@@ -1,0 +1,121 @@
+"""What a processor's sessions are made of: the file's graph, tidied, and weights that are held once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from colbert_qdrant import ColbertEmbedder
+from colbert_qdrant.embedding import loading
+from colbert_qdrant.embedding.graph.wire import MalformedMessage
+from colbert_qdrant.embedding.loading import runnable_graph
+from tiny_models import build_colbert
+
+TEXTS = ["The harbour master counts the ships.", "Bread needs time. " * 20]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return build_colbert(tmp_path / "model", hidden=256)
+
+
+def embedded(folder: Path) -> list[np.ndarray]:
+    return list(ColbertEmbedder(folder, threads=1).embed(TEXTS))
+
+
+def as_the_file_has_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
+    def refused(_: Path) -> None:
+        raise MalformedMessage("not today")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loading, "_read", refused)
+        return embedded(folder)
+
+
+def test_vectors_are_those_of_the_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for ours, theirs in zip(embedded(folder), as_the_file_has_it(folder, monkeypatch), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_weights_stay_in_their_file_and_tables_are_held_once(folder: Path) -> None:
+    graph = runnable_graph(folder / "model.onnx")
+
+    assert graph is not None
+    assert graph is runnable_graph(folder / "model.onnx")
+    assert len(graph.content) < 100_000
+    assert sorted(graph.tables) == ["embeddings.position", "embeddings.word"]
+
+
+def test_weights_beside_the_graph_do_too(folder: Path) -> None:
+    expected = embedded(folder)
+    model = onnx.load(folder / "model.onnx")
+    (folder / "model.onnx").unlink()
+    onnx.save(model, folder / "model.onnx", save_as_external_data=True, location="model.onnx_data", size_threshold=1024)
+    graph = runnable_graph(folder / "model.onnx")
+
+    assert graph is not None
+    assert sorted(graph.tables) == ["embeddings.position", "embeddings.word"]
+    for ours, theirs in zip(embedded(folder), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_weights_that_older_writers_list_as_inputs_are_none(folder: Path) -> None:
+    expected = embedded(folder)
+    model = onnx.load(folder / "model.onnx")
+    for tensor in model.graph.initializer:
+        model.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    onnx.save(model, folder / "model.onnx")
+
+    for ours, theirs in zip(embedded(folder), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_weights_that_are_written_one_by_one(folder: Path) -> None:
+    expected = embedded(folder)
+    model = onnx.load(folder / "model.onnx")
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.size > 2**18:  # the table of words, which would take seconds
+            continue
+        tensor.CopyFrom(onnx.helper.make_tensor(tensor.name, tensor.data_type, tensor.dims, values.ravel().tolist()))
+    onnx.save(model, folder / "model.onnx")
+
+    for ours, theirs in zip(embedded(folder), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_a_file_that_is_emptied_under_a_loaded_model_changes_nothing(folder: Path) -> None:
+    embedder = ColbertEmbedder(folder, threads=2)
+    before = [*embedder.embed(TEXTS), *embedder.query_embed(TEXTS)]
+    (folder / "model.onnx").write_bytes(b"")
+
+    for now, then in zip([*embedder.embed(TEXTS), *embedder.query_embed(TEXTS)], before, strict=True):
+        np.testing.assert_array_equal(now, then)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_the_second_session_has_no_embeddings_of_its_own(folder: Path) -> None:
+    measured = """
+import sys
+from pathlib import Path
+from colbert_qdrant import ColbertEmbedder
+
+def anonymous():
+    return next(int(line.split()[1]) for line in Path("/proc/self/status").open() if line.startswith("RssAnon")) / 1024
+
+embedder = ColbertEmbedder(sys.argv[1], threads=2)
+list(embedder.embed("harbour"))
+before = anonymous()
+list(embedder.query_embed("harbour"))
+print(anonymous() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", measured, str(folder)], capture_output=True, text=True, check=True)
+
+    embeddings = 30_522 * 256 * 4 / 2**20
+    assert float(done.stdout) < embeddings / 2

@@ -1,0 +1,181 @@
+"""Attention of long texts: the same vectors, in memory that does not grow with the square of a text's length."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from colbert_qdrant import ColbertEmbedder
+from colbert_qdrant.embedding.graph.attention import long_attention
+from colbert_qdrant.embedding.graph.model import Graph, read_model, write_model
+from colbert_qdrant.embedding.graph.tidy import tidied
+from colbert_qdrant.embedding.hardware import CPU_TOKEN_BUDGET
+from tiny_models import build_colbert, build_modern_colbert
+
+BUILDERS: dict[str, Callable[..., Path]] = {"BERT": build_colbert, "ModernBERT": build_modern_colbert}
+BEYOND = 12
+RANDOM = np.random.RandomState(0)
+
+
+@pytest.fixture(scope="module", params=BUILDERS)
+def onnx(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    return BUILDERS[request.param](folder, positions=8192) / "model.onnx"
+
+
+def read(onnx: Path, beyond: int = BEYOND) -> tuple[Graph, Graph]:
+    """Return the graph as it is, and for long texts."""
+    graph = tidied(read_model(memoryview(onnx.read_bytes())))
+    return graph, long_attention(graph, beyond)
+
+
+def run(graph: Graph, tokens: int, *, texts: int = 1, attended: int | None = None) -> np.ndarray:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(b"".join(write_model(graph)), options, providers=["CPUExecutionProvider"])
+    mask = np.ones((texts, tokens), np.int64)
+    mask[-1, attended:] = 0
+    ids = np.random.RandomState(1).randint(1000, 20_000, (texts, tokens))
+    return session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
+
+
+def test_every_layer_is_taken(onnx: Path) -> None:
+    _, ours = read(onnx)
+
+    assert [node.operator for node in ours.nodes].count("If") == 2
+    assert "Softmax" not in [node.operator for node in ours.nodes]
+
+
+@pytest.mark.parametrize("tokens", [BEYOND + 1, 600])
+def test_a_long_text_has_the_same_vectors(onnx: Path, tokens: int) -> None:
+    theirs, ours = read(onnx)
+
+    np.testing.assert_allclose(run(ours, tokens), run(theirs, tokens), atol=1e-5)
+
+
+@pytest.mark.parametrize(("texts", "tokens", "attended"), [(1, BEYOND, None), (3, BEYOND, 5), (3, 40, 5), (1, 40, 39)])
+def test_short_texts_and_masked_ones_go_the_way_of_the_graph(
+    onnx: Path, texts: int, tokens: int, attended: int | None
+) -> None:
+    theirs, ours = (run(graph, tokens, texts=texts, attended=attended) for graph in read(onnx))
+
+    np.testing.assert_array_equal(ours, theirs)
+
+
+def test_texts_of_one_length_may_go_together(onnx: Path) -> None:
+    theirs, ours = read(onnx)
+
+    np.testing.assert_allclose(run(ours, 40, texts=3), run(theirs, 40, texts=3), atol=1e-5)
+
+
+def test_a_layer_that_looks_at_its_neighbours_only_keeps_doing_so() -> None:
+    """Every other layer or so of ModernBERT: its mask hides tokens of a text that has no padding."""
+
+    def attention(window: int) -> Graph:
+        far = np.abs(np.subtract.outer(np.arange(64), np.arange(64))) > window
+        constants = {
+            "hidden": np.where(far, np.float32(-1e9), np.float32(0))[None, None],
+            "table": RANDOM.standard_normal((64, 8)).astype(np.float32),
+            "split": np.array([0, 0, 2, 4]),
+            "join": np.array([0, 0, 8]),
+            "half": np.array(0.5, np.float32),
+        }
+        lines = [
+            "Gather table input_ids states",
+            "Reshape states split heads",
+            "Transpose heads q",
+            "Transpose heads k",
+            "MatMul q k scores",
+            "Mul scores half scaled",
+            "Add scaled hidden masked",
+            "Softmax masked shares",
+            "MatMul shares q attended",
+            "Transpose attended rows",
+            "Reshape rows join y",
+        ]
+        nodes = []
+        for operator, *inputs, output in (line.split() for line in lines):
+            perm = {"perm": [0, 2, 3, 1] if output == "k" else [0, 2, 1, 3]} if operator == "Transpose" else {}
+            nodes.append(helper.make_node(operator, inputs, [output], **perm))
+        names = ("input_ids", "attention_mask")
+        proto = helper.make_graph(
+            nodes,
+            "g",
+            [helper.make_tensor_value_info(name, TensorProto.INT64, ["b", "t"]) for name in names],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["b", "t", 8])],
+            [numpy_helper.from_array(values, name) for name, values in constants.items()],
+        )
+        model = helper.make_model(proto, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        return read_model(memoryview(model.SerializeToString()))
+
+    for window in (3, 64):
+        graph = attention(window)
+        ours = long_attention(graph, BEYOND)
+        ids = RANDOM.randint(0, 64, (1, 64))
+        got, expected = (
+            onnxruntime.InferenceSession(b"".join(write_model(each)), providers=["CPUExecutionProvider"]).run(
+                None, {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+            )[0]
+            for each in (ours, graph)
+        )
+        assert "If" in [node.operator for node in ours.nodes]
+        np.testing.assert_allclose(got, expected, atol=1e-6)
+
+
+def test_what_is_no_such_attention_stays(tiny_folder: Path) -> None:
+    graph = tidied(read_model(memoryview((tiny_folder / "model.onnx").read_bytes())))
+    halves = {tensor for tensor, values in graph.initializers.items() if values.shape == ()}
+    scales = [part for part in graph.nodes if part.operator == "Div" and halves.intersection(part.inputs)]
+    assert scales
+
+    without = graph.changed(part for part in graph.nodes if part.operator != "Softmax")
+    assert long_attention(without, BEYOND).nodes == without.nodes
+    assert long_attention(Graph(**{**fields(graph), "opset": 12}), BEYOND).nodes == graph.nodes
+
+
+def fields(graph: Graph) -> dict[str, object]:
+    return {name: getattr(graph, name) for name in ("nodes", "initializers", "outputs", "opset", "rest", "model")}
+
+
+def test_texts_that_are_long_run_alone(onnx: Path) -> None:
+    """Or the same text would go one way alone and another one in company."""
+    embedder = ColbertEmbedder(onnx.parent, document_length=2048, threads=1)
+    long, short = "harbour master " * 400, "the harbour"
+
+    [alone] = embedder.embed(long)
+    for vectors in list(embedder.embed([long, short, long + "tide"]))[:1]:
+        assert len(vectors) > CPU_TOKEN_BUDGET
+        np.testing.assert_array_equal(vectors, alone)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_memory_does_not_grow_with_the_square_of_the_length(onnx: Path) -> None:
+    measured = """
+import sys
+from pathlib import Path
+from colbert_qdrant import ColbertEmbedder
+
+def peak():
+    return next(int(line.split()[1]) for line in Path("/proc/self/status").open() if line.startswith("VmHWM")) / 1024
+
+embedder = ColbertEmbedder(sys.argv[1], document_length=8192, threads=1)
+list(embedder.embed("harbour"))
+before = peak()
+[vectors] = embedder.embed("harbour " * 4000)
+print(len(vectors), peak() - before)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", measured, str(onnx.parent)], capture_output=True, text=True, check=True
+    )
+    tokens, mebibytes = done.stdout.split()
+
+    one_matrix_of_one_head = 4003**2 * 4 / 2**20
+    assert int(tokens) == 4003
+    assert float(mebibytes) < one_matrix_of_one_head
