@@ -97,8 +97,8 @@ class Tensor:
         if raw is None or len(raw) != self.bytes:
             return self
         offset = _address(raw) - _address(content)
-        for key, value in (("location", file), ("offset", str(offset)), ("length", str(len(raw)))):
-            head += wire.write_nested(_EXTERNAL, [wire.write_text(1, key), wire.write_text(2, value)])
+        for key, text in (("location", file), ("offset", str(offset)), ("length", str(len(raw)))):
+            head += wire.write_nested(_EXTERNAL, [wire.write_text(1, key), wire.write_text(2, text)])
         return replace(self, message=(b"".join([*head, wire.write_integer(14, 1)]),))
 
     def array(self) -> Array:
