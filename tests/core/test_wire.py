@@ -245,7 +245,7 @@ def test_a_fifth_of_all_requests_may_fail(
 def test_a_lasting_error_is_raised_at_once(collection: MultivectorCollection, server: FaultyServer) -> None:
     server.api_key = "a key that nobody was told"
 
-    with pytest.raises(EngineError, match=r"retrieve on 'wire': Qdrant answered 401 Unauthorized: .*API key"):
+    with pytest.raises(EngineError, match=r"reading 'wire': Qdrant answered 401 Unauthorized: .*API key"):
         collection.add(["a"])
 
     assert len(server.requests) == 1
@@ -263,7 +263,7 @@ def test_a_collection_that_is_gone_is_not_waited_for(collection: MultivectorColl
 def test_a_search_that_took_its_time_is_not_repeated(collection: MultivectorCollection, server: FaultyServer) -> None:
     server.faults = iter(["stall"])
 
-    with pytest.raises(EngineUnavailable, match="query_points on 'wire'"):
+    with pytest.raises(EngineUnavailable, match="searching 'wire'"):
         collection.search("a")
 
     assert len(server.requests) == 1
@@ -274,7 +274,7 @@ async def test_an_asynchronous_search_that_took_its_time_is_not_repeated(
 ) -> None:
     server.faults = iter(["stall"])
 
-    with pytest.raises(EngineUnavailable, match="query_points on 'wire'"):
+    with pytest.raises(EngineUnavailable, match="searching 'wire'"):
         await face.search("a")
 
     assert len(server.requests) == 1
@@ -348,7 +348,7 @@ def test_a_request_that_is_too_large_is_refused_at_once(
     monkeypatch.setattr("faulty_server.BODY_LIMIT", 1000)
     collection = MultivectorCollection("small", words, url=server.url)
 
-    with pytest.raises(EngineError, match=r"upsert on 'small': .*400 Bad Request: .*larger than allowed"):
+    with pytest.raises(EngineError, match=r"adding to 'small': .*400 Bad Request: .*larger than allowed"):
         collection.add(["one text of several words"])
 
     assert len(upserts(server)) == 1

@@ -85,9 +85,35 @@ def translated(
     """Return our exception for one of the client's, and the client's own where it may be seen as the cause."""
     if isinstance(error, ColbertQdrantError):
         return error, error.__cause__ if isinstance(error.__cause__, Exception) else None
-    return _translated(error, f"{method} on {arguments.get('collection_name')!r}", arguments, server), (
+    return _translated(error, _doing(method, arguments), arguments, server), (
         error if server.keeps_quiet(error) else None
     )
+
+
+_DOING = {
+    "collection_exists": "opening",
+    "count": "counting",
+    "create_collection": "making",
+    "delete": "deleting from",
+    "delete_collection": "dropping",
+    "get_collection": "opening",
+    "overwrite_payload": "changing",
+    "query_batch_points": "searching",
+    "query_points": "searching",
+    "retrieve": "reading",
+    "scroll": "reading",
+    "set_payload": "changing",
+    "update_collection": "changing",
+    "update_vectors": "changing",
+    "upsert": "adding to",
+}
+
+
+def _doing(method: str, arguments: Mapping[str, Any]) -> str:
+    """Say what was being done, in words of the caller's."""
+    said = _DOING.get(method, method.replace("_", " "))
+    name = arguments.get("collection_name")
+    return said if name is None else f"{said} {name!r}"
 
 
 def _translated(error: Exception, what: str, arguments: Mapping[str, Any], server: Server) -> ColbertQdrantError:
