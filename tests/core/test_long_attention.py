@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from colbert_qdrant.embedding.graph.attention import long_attention
 from colbert_qdrant.embedding.graph.model import Graph, read_model, write_model
 from colbert_qdrant.embedding.graph.tidy import tidied
 from colbert_qdrant.embedding.hardware import CPU_TOKEN_BUDGET
+from colbert_qdrant.export import export
 from tiny_models import build_colbert, build_modern_colbert
 
 BUILDERS: dict[str, Callable[..., Path]] = {"BERT": build_colbert, "ModernBERT": build_modern_colbert}
@@ -42,7 +44,7 @@ def run(graph: Graph, tokens: int, *, texts: int = 1, attended: int | None = Non
     session = onnxruntime.InferenceSession(b"".join(write_model(graph)), options, providers=["CPUExecutionProvider"])
     mask = np.ones((texts, tokens), np.int64)
     mask[-1, attended:] = 0
-    ids = np.random.RandomState(1).randint(1000, 20_000, (texts, tokens))
+    ids = np.random.RandomState(1).randint(0, 400, (texts, tokens))
     return session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
 
 
@@ -60,13 +62,18 @@ def test_a_long_text_has_the_same_vectors(onnx: Path, tokens: int) -> None:
     np.testing.assert_allclose(run(ours, tokens), run(theirs, tokens), atol=1e-5)
 
 
-@pytest.mark.parametrize(("texts", "tokens", "attended"), [(1, BEYOND, None), (3, BEYOND, 5), (3, 40, 5), (1, 40, 39)])
-def test_short_texts_and_masked_ones_go_the_way_of_the_graph(
-    onnx: Path, texts: int, tokens: int, attended: int | None
-) -> None:
-    theirs, ours = (run(graph, tokens, texts=texts, attended=attended) for graph in read(onnx))
+@pytest.mark.parametrize(("texts", "attended"), [(1, None), (3, 5)])
+def test_short_texts_go_the_way_of_the_graph(onnx: Path, texts: int, attended: int | None) -> None:
+    theirs, ours = (run(graph, BEYOND, texts=texts, attended=attended) for graph in read(onnx))
 
     np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(("texts", "attended"), [(3, 5), (1, 39)])
+def test_what_is_padded_stays_hidden(onnx: Path, texts: int, attended: int) -> None:
+    theirs, ours = (run(graph, 40, texts=texts, attended=attended) for graph in read(onnx))
+
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
 def test_texts_of_one_length_may_go_together(onnx: Path) -> None:
@@ -75,58 +82,77 @@ def test_texts_of_one_length_may_go_together(onnx: Path) -> None:
     np.testing.assert_allclose(run(ours, 40, texts=3), run(theirs, 40, texts=3), atol=1e-5)
 
 
-def test_a_layer_that_looks_at_its_neighbours_only_keeps_doing_so() -> None:
-    """Every other layer or so of ModernBERT: its mask hides tokens of a text that has no padding."""
+FAR = np.abs(np.subtract.outer(np.arange(64), np.arange(64))).astype(np.float32)
+MASKS = {
+    "hides nothing": np.zeros((1, 1, 64, 64), np.float32),
+    "hides all but neighbours": np.where(FAR > 3, np.float32(-1e9), np.float32(0))[None, None],
+    "hides them in two dimensions": np.where(FAR > 3, np.float32(-1e9), np.float32(0)),
+    "weighs by distance, each head in its way": FAR * np.array([-0.1, -0.4], np.float32).reshape(1, 2, 1, 1),
+}
 
-    def attention(window: int) -> Graph:
-        far = np.abs(np.subtract.outer(np.arange(64), np.arange(64))) > window
-        constants = {
-            "hidden": np.where(far, np.float32(-1e9), np.float32(0))[None, None],
-            "table": RANDOM.standard_normal((64, 8)).astype(np.float32),
-            "split": np.array([0, 0, 2, 4]),
-            "join": np.array([0, 0, 8]),
-            "half": np.array(0.5, np.float32),
-        }
-        lines = [
-            "Gather table input_ids states",
-            "Reshape states split heads",
-            "Transpose heads q",
-            "Transpose heads k",
-            "MatMul q k scores",
-            "Mul scores half scaled",
-            "Add scaled hidden masked",
-            "Softmax masked shares",
-            "MatMul shares q attended",
-            "Transpose attended rows",
-            "Reshape rows join y",
-        ]
-        nodes = []
-        for operator, *inputs, output in (line.split() for line in lines):
-            perm = {"perm": [0, 2, 3, 1] if output == "k" else [0, 2, 1, 3]} if operator == "Transpose" else {}
-            nodes.append(helper.make_node(operator, inputs, [output], **perm))
-        names = ("input_ids", "attention_mask")
-        proto = helper.make_graph(
-            nodes,
-            "g",
-            [helper.make_tensor_value_info(name, TensorProto.INT64, ["b", "t"]) for name in names],
-            [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["b", "t", 8])],
-            [numpy_helper.from_array(values, name) for name, values in constants.items()],
-        )
-        model = helper.make_model(proto, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-        return read_model(memoryview(model.SerializeToString()))
 
-    for window in (3, 64):
-        graph = attention(window)
-        ours = long_attention(graph, BEYOND)
-        ids = RANDOM.randint(0, 64, (1, 64))
-        got, expected = (
-            onnxruntime.InferenceSession(b"".join(write_model(each)), providers=["CPUExecutionProvider"]).run(
-                None, {"input_ids": ids, "attention_mask": np.ones_like(ids)}
-            )[0]
-            for each in (ours, graph)
-        )
-        assert "If" in [node.operator for node in ours.nodes]
-        np.testing.assert_allclose(got, expected, atol=1e-6)
+def layer(mask: np.ndarray) -> Graph:
+    constants = {
+        "hidden": mask,
+        "table": RANDOM.standard_normal((64, 8)).astype(np.float32),
+        "split": np.array([0, 0, 2, 4]),
+        "join": np.array([0, 0, 8]),
+        "half": np.array(0.5, np.float32),
+    }
+    lines = [
+        "Gather table input_ids states",
+        "Reshape states split heads",
+        "Transpose heads q",
+        "Transpose heads k",
+        "MatMul q k scores",
+        "Mul scores half scaled",
+        "Add scaled hidden masked",
+        "Softmax masked shares",
+        "MatMul shares q attended",
+        "Transpose attended rows",
+        "Reshape rows join y",
+    ]
+    nodes = []
+    for operator, *inputs, output in (line.split() for line in lines):
+        perm = {"perm": [0, 2, 3, 1] if output == "k" else [0, 2, 1, 3]} if operator == "Transpose" else {}
+        nodes.append(helper.make_node(operator, inputs, [output], **perm))
+    proto = helper.make_graph(
+        nodes,
+        "g",
+        [
+            helper.make_tensor_value_info(name, TensorProto.INT64, ["b", "t"])
+            for name in ("input_ids", "attention_mask")
+        ],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["b", "t", 8])],
+        [numpy_helper.from_array(values, name) for name, values in constants.items()],
+    )
+    model = helper.make_model(proto, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return read_model(memoryview(model.SerializeToString()))
+
+
+@pytest.mark.parametrize("mask", MASKS)
+def test_what_a_layer_hides_from_a_long_text_stays_hidden(mask: str) -> None:
+    """Two of three layers of ModernBERT: their mask hides tokens of a text that has no padding."""
+    graph = layer(MASKS[mask])
+    ours = long_attention(graph, BEYOND)
+    ids = RANDOM.randint(0, 64, (1, 64))
+    got, expected = (
+        onnxruntime.InferenceSession(b"".join(write_model(each)), providers=["CPUExecutionProvider"]).run(
+            None, {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+        )[0]
+        for each in (ours, graph)
+    )
+
+    assert "If" in [node.operator for node in ours.nodes]
+    np.testing.assert_allclose(got, expected, atol=1e-6)
+
+
+def test_a_modernbert_with_layers_of_both_kinds(tmp_path: Path) -> None:
+    folder = shutil.copytree(Path(__file__).parents[1] / "data/exports/modernbert", tmp_path / "model")
+    theirs, ours = read(export(folder))
+
+    assert [node.operator for node in ours.nodes].count("If") == 3
+    np.testing.assert_allclose(run(ours, 100), run(theirs, 100), atol=1e-5)
 
 
 def test_what_is_no_such_attention_stays(tiny_folder: Path) -> None:

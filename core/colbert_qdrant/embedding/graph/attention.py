@@ -20,9 +20,10 @@ def long_attention(graph: Graph, beyond: int) -> Graph:
 
     It goes over the keys block by block, and holds no more than a block of each head's products at once: memory grows
     with a text's length, not with its square. It takes no mask, so each layer is asked in every run: where the mask
-    hides nothing (a text that runs alone, in a layer that looks at all of it) it is used, and else, as for shorter
-    texts, what the graph had. `beyond` is to be so long that such texts never run in company, or a text's vectors
-    would depend, in their last digits, on the texts beside it.
+    hides nothing (a text that runs alone, in a layer that looks at all of it) it is used. Where it hides something (a
+    layer that looks at a token's neighbours only) the graph's own operators go over the heads one by one, which takes
+    the memory of one. Shorter texts go the way of the graph. `beyond` is to be so long that such texts never run in
+    company, or a text's vectors would depend, in their last digits, on the texts beside it.
     https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.MultiHeadAttention
 
     Layers in which nothing of the kind is found stay as they are.
@@ -120,7 +121,7 @@ def _scaled(part: Node, graph: Graph) -> str | None:
 
 
 class _Rewriting:
-    """Collects the nodes and constants that ask, once a run, whether a text is long and its mask hides nothing."""
+    """Collects the nodes and constants that ask, once a run, whether a text is long and what its masks hide."""
 
     def __init__(self, beyond: int) -> None:
         self.first = [
@@ -129,43 +130,49 @@ class _Rewriting:
             node("Greater", ["long/tokens", "long/beyond"], "long/is"),
         ]
         self.constants = [
+            constant("long/zero", np.array(0, np.int64)),
             constant("long/one", np.array(1, np.int64)),
             constant("long/beyond", np.array(beyond, np.int64)),
             constant("long/nothing", np.array(0, np.float32)),
-            constant("long/rest", np.array([-1], np.int64)),
-            constant("long/from", np.array([2], np.int64)),
-            constant("long/to", np.array([4], np.int64)),
+            *(constant(f"long/{number}", np.array([number], np.int64)) for number in (-3, -2, -1, 1, 2, 4)),
         ]
         self._asked: set[str] = set()
 
     def either(self, layer: _Layer) -> list[Node]:
         """Return what stands for a layer's nodes."""
-        output = layer.nodes[-1].outputs[0]
-        condition = f"long/{layer.mask}/is" if layer.mask else "long/is"
-        asking = [] if condition in self._asked or not layer.mask else self._hides_nothing(layer.mask, condition)
-        self._asked.add(condition)
-        choice = node(
-            "If",
-            [condition],
-            output,
-            then_branch=Subgraph(tuple(_multi_head_attention(layer, f"{output}/long")), f"{output}/long"),
-            else_branch=Subgraph(_renamed_end(layer.nodes, f"{output}/short"), f"{output}/short"),
-        )
-        return [*asking, choice]
+        output, mask = layer.nodes[-1].outputs[0], f"long/{layer.mask}"
+        asking = [] if not layer.mask or mask in self._asked else self._asks(layer.mask, mask)
+        self._asked.add(mask)
+        otherwise = _with_output(layer.nodes, f"{output}/short")
+        if layer.mask:
+            by_head = Subgraph((_by_head(layer, f"{output}/by head"),), f"{output}/by head")
+            otherwise = (_if(f"{mask}/is of no head", by_head, otherwise, f"{output}/masked"),)
+        attended = Subgraph(_multi_head_attention(layer, f"{output}/long"), f"{output}/long")
+        return [*asking, _if(f"{mask}/hides nothing" if layer.mask else "long/is", attended, otherwise, output)]
 
-    def _hides_nothing(self, mask: str, condition: str) -> list[Node]:
-        name = f"long/{mask}"
+    def _asks(self, mask: str, name: str) -> list[Node]:
+        """Return the nodes that find whether a long text's mask is 0, and whether it is the same for all heads."""
         return [
             node("ReduceMin", [mask], f"{name}/least", keepdims=0),
             node("ReduceMax", [mask], f"{name}/largest", keepdims=0),
             node("Equal", [f"{name}/least", "long/nothing"], f"{name}/least is 0"),
             node("Equal", [f"{name}/largest", "long/nothing"], f"{name}/largest is 0"),
             node("And", [f"{name}/least is 0", f"{name}/largest is 0"], f"{name}/is 0"),
-            node("And", [f"{name}/is 0", "long/is"], condition),
+            node("And", [f"{name}/is 0", "long/is"], f"{name}/hides nothing"),
+            node("Shape", [mask], f"{name}/shape"),
+            node("Concat", ["long/1", "long/1", f"{name}/shape"], f"{name}/whole shape", axis=0),
+            node("Slice", [f"{name}/whole shape", "long/-3", "long/-2"], f"{name}/heads"),
+            node("Equal", [f"{name}/heads", "long/1"], f"{name}/is one"),
+            node("Squeeze", [f"{name}/is one"], f"{name}/is for all heads"),
+            node("And", [f"{name}/is for all heads", "long/is"], f"{name}/is of no head"),
         ]
 
 
-def _multi_head_attention(layer: _Layer, output: str) -> list[Node]:
+def _if(condition: str, then: Subgraph, otherwise: tuple[Node, ...], output: str) -> Node:
+    return node("If", [condition], output, then_branch=then, else_branch=Subgraph(otherwise, otherwise[-1].outputs[0]))
+
+
+def _multi_head_attention(layer: _Layer, output: str) -> tuple[Node, ...]:
     """Return the nodes of a layer for texts whose mask hides nothing.
 
     Each head goes as a text of its own with one head, ``(batch * heads, tokens, numbers)``: how many there are needs
@@ -179,20 +186,52 @@ def _multi_head_attention(layer: _Layer, output: str) -> list[Node]:
         query = scaled
     shape, sizes, flat = f"{output}/shape", f"{output}/sizes", f"{output}/flat shape"
     heads = [f"{output}/{name}" for name in ("query", "key", "value", "attended")]
-    return [
+    return (
         *nodes,
         node("Transpose", [layer.key], f"{output}/upright key", perm=[0, 1, 3, 2]),
         node("Shape", [query], shape),
-        node("Slice", [shape, "long/from", "long/to"], sizes),
-        node("Concat", ["long/rest", sizes], flat, axis=0),
+        node("Slice", [shape, "long/2", "long/4"], sizes),
+        node("Concat", ["long/-1", sizes], flat, axis=0),
         node("Reshape", [query, flat], heads[0]),
         node("Reshape", [f"{output}/upright key", flat], heads[1]),
         node("Reshape", [layer.value, flat], heads[2]),
         node("MultiHeadAttention", heads[:3], heads[3], domain=MICROSOFT, num_heads=1, scale=1.0),
         node("Reshape", [heads[3], shape], output),
-    ]
+    )
 
 
-def _renamed_end(nodes: tuple[Node, ...], output: str) -> tuple[Node, ...]:
+def _by_head(layer: _Layer, output: str) -> Node:
+    """Return a node that takes the heads through a layer's own nodes one after the other."""
+    given = {name: f"{output}/{number}" for number, name in enumerate((layer.query, layer.key, layer.value))}
+    names = {name: f"{each}/of one" for name, each in given.items()}
+    names |= {part.outputs[0]: f"{output}/own/{part.outputs[0]}" for part in layer.nodes}
+    attended, squeezed = names[layer.nodes[-1].outputs[0]], f"{output}/attended"
+    body = (
+        *(node("Unsqueeze", [each, "long/1"], names[name]) for name, each in given.items()),
+        *(
+            Node(
+                part.operator,
+                tuple(names.get(name, name) for name in part.inputs),
+                (names[part.outputs[0]],),
+                part.attributes,
+            )
+            for part in layer.nodes
+        ),
+        node(
+            "Gather", [attended, "long/zero"], squeezed, axis=1
+        ),  # Squeeze is refused where heads have masks of their own
+    )
+    return node(
+        "Scan",
+        given,
+        output,
+        body=Subgraph(body, squeezed, inputs=tuple(given.values()), dimensions=3),
+        num_scan_inputs=len(given),
+        scan_input_axes=[1] * len(given),
+        scan_output_axes=[1],
+    )
+
+
+def _with_output(nodes: tuple[Node, ...], output: str) -> tuple[Node, ...]:
     last = nodes[-1]
     return (*nodes[:-1], Node(last.operator, last.inputs, (output,), last.attributes, last.domain, last.name))

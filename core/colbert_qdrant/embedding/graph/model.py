@@ -199,11 +199,17 @@ class Subgraph:
     nodes
         In an order in which they can be run.
     output
-        What they give: a float32 tensor of four dimensions.
+        What they give: a float32 tensor.
+    inputs
+        What they are given besides: float32 tensors.
+    dimensions
+        How many each of these has.
     """
 
     nodes: tuple[Node, ...]
     output: str
+    inputs: tuple[str, ...] = ()
+    dimensions: int = 4
 
 
 def node(
@@ -435,5 +441,8 @@ def _node_message(part: Node) -> list[Chunk]:
 
 def _subgraph_message(name: str, subgraph: Subgraph) -> list[Chunk]:
     nodes = [chunk for part in subgraph.nodes for chunk in wire.write_nested(_NODE, _node_message(part))]
-    output = value_message(subgraph.output, [f"{subgraph.output}/{axis}" for axis in range(4)])
-    return [*nodes, wire.write_text(2, name), *wire.write_nested(_OUTPUT, [output])]
+    given = [(_INPUT, each) for each in subgraph.inputs]
+    for number, each in (*given, (_OUTPUT, subgraph.output)):
+        shape = [f"{each}/{axis}" for axis in range(subgraph.dimensions)]
+        nodes += wire.write_nested(number, [value_message(each, shape)])
+    return [*nodes, wire.write_text(2, name)]
