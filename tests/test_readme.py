@@ -14,6 +14,7 @@ import pytest
 
 from colbert_qdrant import errors
 from colbert_qdrant.embedding import registry
+from tiny_pdf import write_pdf
 
 ROOT = Path(__file__).absolute().parents[1]
 PAGES = {
@@ -69,6 +70,16 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(shutil.copytree(ROOT, tmp_path_factory.mktemp("copy") / "checkout", ignore=ignored))
 
 
+def write_lease(folder: Path) -> None:
+    """Write what stands for a reader's own PDFs."""
+    folder.mkdir()
+    rent = "Rent is due on the first working day of a month. It includes water and the caretaker, but no electricity.\n"
+    use = "The rooms are used as an office. Walls may be painted in white. A sign at the door is agreed upon first.\n"
+    repairs = "The landlord mends the roof and the heating. The tenant mends what guests break.\n"
+    end = "Whoever leaves hands in all keys, and the rooms as they were when the lease began.\n"
+    write_pdf(folder / "lease.pdf", rent + use, repairs + end)
+
+
 def promised_by(snippet: str) -> list[str]:
     """Return what stands in comments behind and under its `print` calls."""
     shown = re.findall(r"print\(.*\)(?:[ ]{2}|\n *)# (.+(?:\n *# .+)*)", snippet)
@@ -89,6 +100,7 @@ def test_a_snippet_prints_what_stands_under_it(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(registry, "_registry", dict(registry._registry))
+    write_lease(tmp_path / "papers")
     names = {"__name__": "__main__"}
     exec("".join(re.findall(r"^films = \{\n.*?^\}", blocks(PAGES["README.md"], "python")[0], re.DOTALL | re.M)), names)
     promised = promised_by(snippet)

@@ -131,17 +131,25 @@ class ColbertQdrantRetriever(BaseRetriever):
 
     @classmethod
     def from_documents(
-        cls, documents: Iterable[Document], embedding: TokenEmbedding, **options: Unpack[RetrieverTextsOptions]
+        cls,
+        documents: Iterable[Document],
+        embedding: TokenEmbedding,
+        ids: Iterable[RecordId | None] | None = None,
+        **options: Unpack[RetrieverTextsOptions],
     ) -> Self:
-        """Store documents, under their ids where they have some, and return their retriever; see `from_texts`."""
-        return cls.from_texts(embedding=embedding, **_columns(documents), **options)
+        """Store documents, under `ids` or those that they have, and return their retriever; see `from_texts`."""
+        return cls.from_texts(embedding=embedding, **_columns(documents, ids), **options)
 
     @classmethod
     async def afrom_documents(
-        cls, documents: Iterable[Document], embedding: TokenEmbedding, **options: Unpack[RetrieverTextsOptions]
+        cls,
+        documents: Iterable[Document],
+        embedding: TokenEmbedding,
+        ids: Iterable[RecordId | None] | None = None,
+        **options: Unpack[RetrieverTextsOptions],
     ) -> Self:
         """Do as `from_documents` does."""
-        return await cls.afrom_texts(embedding=embedding, **_columns(documents), **options)
+        return await cls.afrom_texts(embedding=embedding, **_columns(documents, ids), **options)
 
     @classmethod
     def from_existing(
@@ -333,10 +341,10 @@ class _Asked(NamedTuple):
     search: dict[str, Any]
 
 
-def _columns(documents: Iterable[Document]) -> dict[str, Any]:
+def _columns(documents: Iterable[Document], ids: Iterable[RecordId | None] | None) -> dict[str, Any]:
     documents = list(documents)
     return {
         "texts": [document.page_content for document in documents],
         "metadatas": [document.metadata for document in documents],
-        "ids": [document.id for document in documents],
+        "ids": [document.id for document in documents] if ids is None else ids,
     }

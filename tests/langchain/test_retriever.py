@@ -245,6 +245,13 @@ class TestOneCall:
 
         assert document.metadata["n"] == 2
 
+    def test_from_documents_under_ids_that_are_given(self, offline: ColbertEmbedder, movies: list[Document]) -> None:
+        ids = [f"film {number}" for number, _ in enumerate(movies)]
+
+        retriever = ColbertQdrantRetriever.from_documents(movies, offline, ids=ids, location=":memory:")
+
+        assert {document.id for document in retriever.vectorstore.get_by_ids(ids)} == set(ids)
+
     def test_from_documents(self, offline: ColbertEmbedder, movies: list[Document], place: dict[str, Any]) -> None:
         retriever = ColbertQdrantRetriever.from_documents(movies, offline, filter={"year": 1979}, **place)
 
