@@ -27,7 +27,7 @@ _BLOCK = 2048
 """The most tokens clustered together: their distances take 32 MiB, and time grows with the square."""
 
 _ROUNDS = 16
-"""Rounds of merging after which ties are told apart: a document without them needs 7 to 14, and has merged enough after half of them."""
+"""Rounds of merging after which ties are told apart: without ties 7 to 14 are needed, half of them for most merges."""
 
 _MULTIPLY_ADDS = 500_000
 """The largest single product; above it OpenBLAS wakes its threads, which can take ten times as long on busy cores."""
