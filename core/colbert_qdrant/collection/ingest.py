@@ -103,7 +103,7 @@ class Source:
         """Refuse a string, whose characters would be taken for texts, and vectors of no stage."""
         for name in ("metadatas", "ids", "extras", "encoded_as", "vectors"):
             column = getattr(self, name)
-            if isinstance(column, str | bytes | Mapping):
+            if isinstance(column, str | bytes) or (isinstance(column, Mapping) and name in ("metadatas", "extras")):
                 raise InvalidInput(f"{name} is a single {type(column).__name__}; give one for each text: [{name[:-1]}]")
         if self.stage_vectors is not None and not isinstance(self.stage_vectors, Mapping):
             raise InvalidInput(
