@@ -36,7 +36,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         quantised = ColbertEmbedder(str(quantize(whole, Path(scratch))))
         alone, batched = list(quantised.embed(texts)), ColbertEmbedder(str(Path(scratch)))
-        batched._document_encoder._budget = whole._document_encoder._budget  # as if it were no such graph
+        batched._document_encoder._planning = whole._document_encoder._planning  # as if it were no such graph
         together = [v for at in range(0, len(texts), BATCH) for v in in_one_run(batched, texts[at : at + BATCH])]
         lowest = min(float(np.einsum("ij,ij->i", a, b).min()) for a, b in zip(alone, together, strict=True))
         print(f"Lowest cosine of a token alone and in a batch of {BATCH}: {lowest:.2f}\n")

@@ -11,7 +11,6 @@ import pytest
 
 import tiny_models
 from colbert_qdrant import ColbertEmbedder, LateInteractionTextEmbedding
-from colbert_qdrant.embedding.encoder import plan_batches
 
 TEXTS = ["Hello World", "", "a much longer text about nothing in particular, it just goes on", "short"]
 
@@ -190,20 +189,3 @@ def test_the_drop_in_takes_fastembeds_constructor(tiny_folder: Path) -> None:
     assert LateInteractionTextEmbedding.get_embedding_size("COLBERT-ir/colbertv2.0") == 128
     assert [len(passage) for passage in model.passage_embed(["Hello World"], batch_size=1)] == [5]
     assert len(next(iter(model.embed("Hello World", parallel=None)))) == 5
-
-
-def test_batches_hold_texts_of_similar_length_under_the_budget() -> None:
-    lengths = [3, 100, 90, 5, 600, 4]
-
-    batches = plan_batches(lengths, budget=200)
-
-    assert batches == [[4], [1, 2], [3, 5, 0]]
-
-
-def test_every_text_is_in_one_batch() -> None:
-    lengths = np.random.RandomState(0).randint(1, 300, 500).tolist()
-
-    batches = plan_batches(lengths, budget=512)
-
-    assert sorted(itertools.chain(*batches)) == list(range(500))
-    assert all(len(batch) * max(lengths[i] for i in batch) <= 512 for batch in batches)

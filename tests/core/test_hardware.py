@@ -21,7 +21,7 @@ def test_the_processor_is_the_default() -> None:
     hardware = choose_hardware("cpu", None, None, 3)
 
     assert hardware == Hardware(((CPU,),), 3)
-    assert (hardware.is_accelerated, hardware.token_budget) == (False, 512)
+    assert (hardware.is_accelerated, hardware.planning.budget) == (False, 512)
 
 
 def test_all_cores_that_the_process_may_use_are_used() -> None:
@@ -33,7 +33,7 @@ def test_several_devices_have_a_session_each_and_larger_batches() -> None:
 
     assert hardware.providers_by_device == (((CUDA, {"device_id": 0}), CPU), ((CUDA, {"device_id": 1}), CPU))
     assert hardware.is_accelerated
-    assert hardware.token_budget > 512
+    assert hardware.planning.budget > 512
 
 
 @pytest.mark.skipif(HAS_CUDA, reason="this installation has CUDA")
@@ -54,7 +54,7 @@ def test_auto_is_the_processor_where_cuda_does_not_start(monkeypatch: pytest.Mon
 def test_what_computes_on_the_processor_is_planned_as_the_processor(provider: Any) -> None:
     chosen = choose_hardware("cpu", None, [provider], 2)
 
-    assert (chosen.is_accelerated, chosen.token_budget) == (False, CPU_TOKEN_BUDGET)
+    assert (chosen.is_accelerated, chosen.planning.budget) == (False, CPU_TOKEN_BUDGET)
 
 
 @pytest.mark.skipif(HAS_CUDA, reason="this installation has CUDA")

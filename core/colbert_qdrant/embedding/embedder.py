@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias
@@ -15,7 +15,8 @@ from colbert_qdrant.checks import check_text, check_texts
 from colbert_qdrant.cuts import tell_of_cuts
 from colbert_qdrant.embedding import files
 from colbert_qdrant.embedding.asked import check_dim, check_lengths, check_precision
-from colbert_qdrant.embedding.encoder import Encoder, shared_encoder, windows
+from colbert_qdrant.embedding.batches import one_ahead, windows
+from colbert_qdrant.embedding.encoder import Encoder, shared_encoder
 from colbert_qdrant.embedding.hardware import Device, Provider, choose_hardware
 from colbert_qdrant.embedding.identity import identity
 from colbert_qdrant.embedding.known import KnownModels
@@ -25,7 +26,7 @@ from colbert_qdrant.embedding.precision import int8_graph
 from colbert_qdrant.embedding.processor import int8_pays
 from colbert_qdrant.embedding.projection import Projection, normalized, read_projection
 from colbert_qdrant.embedding.spec import ColbertSpec, Compat, QueryExpansion, resolve_spec
-from colbert_qdrant.embedding.tokens import TextTokenizer
+from colbert_qdrant.embedding.tokens import TextTokenizer, TokenizedText, encoder_limit
 from colbert_qdrant.errors import InvalidInput
 from colbert_qdrant.types import Multivector, Precision, TokenVectors
 
@@ -223,10 +224,11 @@ class ColbertEmbedder(KnownModels):
         Parameters
         ----------
         documents
-            Texts; an endless iterable is fine, as only `batch_size` of them are read ahead.
+            Texts; an endless iterable is fine, as only `batch_size` of them are read ahead, on an accelerator twice
+            as many.
         batch_size
-            Texts that are sorted by length together. Memory depends on it hardly: what runs at once is bounded by
-            tokens.
+            Texts that are sorted by length together; on an accelerator at least 4,096 of usual length. Memory depends
+            on it hardly on a processor: what runs at once is bounded by tokens.
         parallel
             Taken for FastEmbed's sake; all `threads` are always used.
 
@@ -242,7 +244,9 @@ class ColbertEmbedder(KnownModels):
             Something that is not text, or, with ``long_documents="error"``, a long document: raised before any
             text of its `batch_size` is encoded.
         """
-        return self._embed_windows(windows(check_texts(documents, "document"), _at_least_one(batch_size)))
+        return self._embed_windows(
+            windows(check_texts(documents, "document"), _at_least_one(batch_size), self._hardware.planning)
+        )
 
     def windowed(self) -> Self:
         """Return this embedder as one that cuts no document, unless it was made with `long_documents`.
@@ -287,7 +291,9 @@ class ColbertEmbedder(KnownModels):
         InvalidInput
             Something that is not text.
         """
-        return self._query_windows(windows(check_texts(query, "query"), _at_least_one(batch_size)))
+        return self._query_windows(
+            windows(check_texts(query, "query"), _at_least_one(batch_size), self._hardware.planning)
+        )
 
     def token_vectors(self, texts: Iterable[str], *, is_query: bool = False) -> Iterator[TokenVectors]:
         """Encode texts and say for each row which token of the text it stands for.
@@ -353,7 +359,7 @@ class ColbertEmbedder(KnownModels):
         """
         counts = (
             self._tokenizer.count(window, is_query=not is_doc, with_extension=include_extension)
-            for window in windows(check_texts(texts), _at_least_one(batch_size))
+            for window in windows(check_texts(texts), _at_least_one(batch_size), self._hardware.planning)
         )
         return sum(counts)
 
@@ -367,8 +373,7 @@ class ColbertEmbedder(KnownModels):
     def _embed_windows(self, texts: Iterator[list[str]]) -> Iterator[Multivector]:
         cut = total = 0
         try:
-            for window in texts:
-                documents = self._tokenizer.documents(window)
+            for window, documents in self._prepared(texts, self._tokenizer.documents):
                 cut += sum(document.is_cut for document in documents)
                 total += len(window)
                 encoded = encode_documents(
@@ -382,6 +387,13 @@ class ColbertEmbedder(KnownModels):
         finally:
             if total:
                 tell_of_cuts(cut, total, self._tokenizer.document_limit)
+
+    def _prepared(
+        self, texts: Iterator[list[str]], tokenize: Callable[[list[str]], list[TokenizedText]]
+    ) -> Iterator[tuple[list[str], list[TokenizedText]]]:
+        if self._hardware.planning.overlaps:
+            return one_ahead(texts, tokenize)
+        return ((window, tokenize(window)) for window in texts)
 
     def _refuse_pooling(self) -> None:
         if self._pooling.factor > 1 or self._max_vectors is not None:
@@ -398,8 +410,8 @@ class ColbertEmbedder(KnownModels):
         return vectors.astype(self._dtype, copy=False)
 
     def _query_windows(self, texts: Iterator[list[str]]) -> Iterator[Multivector]:
-        for window in texts:
-            for vectors in self._query_encoder.encode(self._tokenizer.queries(window)):
+        for _, queries in self._prepared(texts, self._tokenizer.queries):
+            for vectors in self._query_encoder.encode(queries):
                 yield vectors.astype(self._dtype, copy=False)
 
     @once
@@ -434,6 +446,7 @@ class ColbertEmbedder(KnownModels):
             hardware=self._hardware,
             wide=wide,
             normalize=self.spec.normalize,
+            longest=encoder_limit(self._files.folder),
         )
 
 

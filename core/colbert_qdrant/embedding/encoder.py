@@ -7,16 +7,17 @@ import mmap
 import re
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle, islice
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from colbert_qdrant._fork import first_after_fork, renewed_after_fork
+from colbert_qdrant.embedding.batches import ONE_BY_ONE
 from colbert_qdrant.embedding.hardware import Hardware, open_session, shrinking_run, silent_run
 from colbert_qdrant.embedding.loading import file_key, runnable_graph
 from colbert_qdrant.embedding.projection import Projection
@@ -27,8 +28,6 @@ from colbert_qdrant.types import Multivector
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
-
-T = TypeVar("T")
 
 _MIN_NORM = 1e-12
 _NO_TOKEN = 2**30
@@ -58,6 +57,8 @@ class Encoder:
         threads side by side, each with the graph to itself: twice the throughput of one run spread over them.
     normalize
         Bring each row to length 1.
+    longest
+        Tokens that the model reads, where known.
 
     Raises
     ------
@@ -78,6 +79,7 @@ class Encoder:
         hardware: Hardware,
         wide: bool = False,
         normalize: bool = True,
+        longest: int | None = None,
     ) -> None:
         self._hardware = hardware
         self._intra_op_threads = hardware.threads if wide else 1
@@ -93,9 +95,12 @@ class Encoder:
         self.dim = min(cut_dim or full, full)
         self._pad_id = pad_id if self._vocabulary is None or pad_id < self._vocabulary else 0
         self._normalize = normalize
-        self._budget = 0 if is_dynamically_quantized(onnx) else hardware.token_budget
-        self._shrinks_beyond = None if hardware.is_accelerated else hardware.token_budget
-        self._workers = len(sessions) if hardware.is_accelerated or wide else hardware.threads
+        self._planning = ONE_BY_ONE if is_dynamically_quantized(onnx) else hardware.planning
+        self._longest = longest
+        self._shrinks_beyond = None if hardware.is_accelerated else hardware.planning.budget
+        self._at_work = len(sessions) if hardware.is_accelerated or wide else hardware.threads
+        # One thread fills a batch and empties another while the device runs a third.
+        self._workers = 2 * self._at_work if hardware.planning.overlaps else self._at_work
         self._hand_out(sessions)
         renewed_after_fork(self)
 
@@ -107,7 +112,7 @@ class Encoder:
 
     def _hand_out(self, sessions: Sequence[InferenceSession]) -> None:
         self._sessions: SimpleQueue[InferenceSession] = SimpleQueue()
-        for session in islice(cycle(sessions), self._workers):
+        for session in islice(cycle(sessions), self._at_work):
             self._sessions.put(session)
         several = self._workers > 1
         self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="colbert-encoder") if several else None
@@ -121,7 +126,7 @@ class Encoder:
         """
         idle = [self._sessions.get_nowait() for _ in range(self._sessions.qsize())]
         has_threads = self._intra_op_threads > 1 or self._hardware.is_accelerated
-        can_go_on = len(idle) == self._workers and not has_threads and not self._must_reopen
+        can_go_on = len(idle) == self._at_work and not has_threads and not self._must_reopen
         if not can_go_on:
             for session in idle:
                 _leave_behind(session)
@@ -133,7 +138,7 @@ class Encoder:
         if self._must_reopen:
             with self._reopening:
                 if self._must_reopen:
-                    for session in islice(cycle(self._open()), self._workers):
+                    for session in islice(cycle(self._open()), self._at_work):
                         self._sessions.put(session)
                     self._must_reopen = False
         return self._sessions.get()
@@ -149,17 +154,18 @@ class Encoder:
             The graph fails, or what it gives are no vectors.
         """
         self._check_vocabulary(texts)
-        batches = plan_batches([len(text.ids) for text in texts], self._budget)
-        groups = [[texts[i] for i in batch] for batch in batches]
-        encoded = self._pool.map(self._run, groups) if self._pool and len(groups) > 1 else map(self._run, groups)
+        batches = self._planning.batches([len(text.ids) for text in texts], self._longest)
+        groups = [[texts[i] for i in batch.positions] for batch in batches]
+        widths = [batch.width for batch in batches]
+        run = self._pool.map if self._pool and len(groups) > 1 else map
         results: list[Multivector] = [np.empty(0, dtype=np.float32)] * len(texts)
-        for batch, multivectors in zip(batches, encoded, strict=True):
-            for position, multivector in zip(batch, multivectors, strict=True):
+        for batch, multivectors in zip(batches, run(self._run, groups, widths), strict=True):
+            for position, multivector in zip(batch.positions, multivectors, strict=True):
                 results[position] = multivector
         return results
 
-    def _run(self, batch: Sequence[TokenizedText]) -> list[Multivector]:
-        shape = len(batch), max(len(text.ids) for text in batch)
+    def _run(self, batch: Sequence[TokenizedText], width: int) -> list[Multivector]:
+        shape = len(batch), width
         ids = np.full(shape, self._pad_id, dtype=np.int64)
         attention = np.zeros(shape, dtype=np.int64)
         keep = np.zeros(shape, dtype=np.bool_)
@@ -245,43 +251,10 @@ def _leave_behind(session: InferenceSession) -> None:
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
 
 
-def plan_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Group texts of similar length so that little of a batch is padding.
-
-    Parameters
-    ----------
-    lengths
-        Tokens of each text.
-    budget
-        Most tokens of a batch, padding included; a text longer than that is a batch of its own, and with 0 every
-        text is.
-
-    Returns
-    -------
-    list of list of int
-        Positions in `lengths`, the longest texts first, so that no thread is left with a long one at the end.
-    """
-    batches: list[list[int]] = []
-    width = 0
-    for position in np.argsort(-np.asarray(lengths), kind="stable").tolist():
-        if batches and (len(batches[-1]) + 1) * width <= budget:
-            batches[-1].append(position)
-        else:
-            batches.append([position])
-            width = lengths[position]
-    return batches
-
-
 def normalize_rows(rows: Multivector) -> None:
     """Scale each row to length 1, in place; a row of zeros stays one."""
     norms = np.sqrt(np.einsum("ij,ij->i", rows, rows))
     rows /= np.maximum(norms, _MIN_NORM)[:, None]
-
-
-def windows(items: Iterator[T], size: int) -> Iterator[list[T]]:
-    """Cut an iterator, endless or not, into lists of at most `size` items."""
-    while window := list(islice(items, size)):
-        yield window
 
 
 def is_dynamically_quantized(onnx: Path) -> bool:

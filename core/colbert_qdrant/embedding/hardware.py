@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from colbert_qdrant.embedding.batches import Planning
 from colbert_qdrant.errors import InvalidInput, InvalidModel, ProviderUnavailable
 
 if TYPE_CHECKING:
@@ -39,10 +40,13 @@ https://onnxruntime.ai/docs/execution-providers/
 """
 
 CPU_TOKEN_BUDGET = 512
-"""Tokens in one run of the graph, padding included. On a CPU larger batches only fall out of its caches."""
+"""Tokens in one run of the graph, padding included. On a processor larger batches only fall out of its caches."""
 
-ACCELERATOR_TOKEN_BUDGET = 32_768
-"""An accelerator is idle with less; activations of a base-sized model for that many take about 2 GiB."""
+_FOR_PROCESSORS = Planning(budget=CPU_TOKEN_BUDGET)
+
+_FOR_ACCELERATORS = Planning(budget=32_768, step=32, growth=1.2, read_ahead=4_096, overlaps=True)
+"""An accelerator is idle with less; activations of a base-sized model for that many take about 2 GiB. Without a bound,
+padding doubles the work on texts of skewed lengths."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +80,9 @@ class Hardware:
         return self.threads > 1 and not self.is_accelerated
 
     @property
-    def token_budget(self) -> int:
-        """Tokens in one run of the graph, padding included."""
-        return ACCELERATOR_TOKEN_BUDGET if self.is_accelerated else CPU_TOKEN_BUDGET
+    def planning(self) -> Planning:
+        """How texts are put together for one run of the graph."""
+        return _FOR_ACCELERATORS if self.is_accelerated else _FOR_PROCESSORS
 
 
 def choose_hardware(

@@ -12,13 +12,14 @@ import numpy.typing as npt
 from colbert_qdrant._once import once
 from colbert_qdrant.checks import check_texts
 from colbert_qdrant.embedding import files
-from colbert_qdrant.embedding.encoder import Encoder, normalize_rows, windows
+from colbert_qdrant.embedding.batches import windows
+from colbert_qdrant.embedding.encoder import Encoder, normalize_rows
 from colbert_qdrant.embedding.hardware import Device, Provider, choose_hardware
 from colbert_qdrant.embedding.identity import graph_digest
 from colbert_qdrant.embedding.reader import read_config_if_there, read_modules
 from colbert_qdrant.embedding.registry import OFFLINE_MODEL
 from colbert_qdrant.embedding.spec import ColbertSpec
-from colbert_qdrant.embedding.tokens import TextTokenizer
+from colbert_qdrant.embedding.tokens import TextTokenizer, encoder_limit
 from colbert_qdrant.errors import InvalidInput, InvalidModel
 
 SentenceVector: TypeAlias = npt.NDArray[np.float32]
@@ -129,11 +130,11 @@ class SentenceEmbedder:
         """
         if batch_size < 1:
             raise InvalidInput(f"batch_size={batch_size}: give at least 1")
-        return self._means(windows(check_texts(documents, "text"), batch_size), is_query=False)
+        return self._means(windows(check_texts(documents, "text"), batch_size, self._hardware.planning), is_query=False)
 
     def query_embed(self, query: str | Iterable[str]) -> Iterator[SentenceVector]:
         """Encode queries: the vectors of `embed`, sooner for a single one."""
-        return self._means(windows(check_texts(query, "query"), WINDOW), is_query=True)
+        return self._means(windows(check_texts(query, "query"), WINDOW, self._hardware.planning), is_query=True)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.model_name!r})"
@@ -166,6 +167,7 @@ class SentenceEmbedder:
             cut_dim=None,
             projection=None,
             hardware=self._hardware,
+            longest=encoder_limit(self._files.folder),
             wide=wide,
             normalize=False,
         )
