@@ -26,7 +26,7 @@ from colbert_qdrant.embedding.precision import int8_graph
 from colbert_qdrant.embedding.processor import int8_pays
 from colbert_qdrant.embedding.projection import Projection, normalized, read_projection
 from colbert_qdrant.embedding.spec import ColbertSpec, Compat, QueryExpansion, resolve_spec
-from colbert_qdrant.embedding.tokens import TextTokenizer, TokenizedText, encoder_limit
+from colbert_qdrant.embedding.tokens import TextTokenizer, TokenizedText, encoder_limit, first_position
 from colbert_qdrant.errors import InvalidInput
 from colbert_qdrant.types import Multivector, Precision, TokenVectors
 
@@ -447,6 +447,7 @@ class ColbertEmbedder(KnownModels):
             wide=wide,
             normalize=self.spec.normalize,
             longest=encoder_limit(self._files.folder),
+            first_position=first_position(self._files.folder),
         )
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from colbert_qdrant._fork import first_after_fork, renewed_after_fork
 from colbert_qdrant.embedding.batches import ONE_BY_ONE
 from colbert_qdrant.embedding.hardware import Hardware, open_session, shrinking_run, silent_run
+from colbert_qdrant.embedding.inputs import GraphInputs, read_inputs
 from colbert_qdrant.embedding.loading import file_key, runnable_graph
 from colbert_qdrant.embedding.projection import Projection
 from colbert_qdrant.embedding.reader import reason_of
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 _MIN_NORM = 1e-12
 _NO_TOKEN = 2**30
-_KNOWN_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 class Encoder:
@@ -40,8 +40,8 @@ class Encoder:
     Parameters
     ----------
     onnx
-        The graph. It takes ``input_ids`` and ``attention_mask``, ``token_type_ids`` too if it likes, and gives one
-        vector a token.
+        The graph. It takes ``input_ids`` and ``attention_mask``, ``token_type_ids`` and ``position_ids`` too if it
+        likes, and gives one vector a token.
     pad_id
         Token that fills up a batch.
     dim
@@ -59,6 +59,8 @@ class Encoder:
         Bring each row to length 1.
     longest
         Tokens that the model reads, where known.
+    first_position
+        See `GraphInputs`.
 
     Raises
     ------
@@ -80,14 +82,15 @@ class Encoder:
         wide: bool = False,
         normalize: bool = True,
         longest: int | None = None,
+        first_position: int = 0,
     ) -> None:
         self._hardware = hardware
         self._intra_op_threads = hardware.threads if wide else 1
         self._onnx = onnx
         self._graph = runnable_graph(onnx) if hardware.is_plain_processor else None
         sessions = self._open()
-        self._token_types = _check_inputs(sessions[0], onnx)
-        self._vocabulary = _vocabulary(sessions[0])
+        self._inputs = read_inputs(sessions[0], onnx, first_position)
+        self._vocabulary = _vocabulary(sessions[0], self._inputs)
         self._output, width = find_output(sessions[0], onnx, dim, projection)
         missing = projection is not None and projection.is_missing_from(self._output, width)
         self._projection = projection if missing else None
@@ -95,7 +98,8 @@ class Encoder:
         self.dim = min(cut_dim or full, full)
         self._pad_id = pad_id if self._vocabulary is None or pad_id < self._vocabulary else 0
         self._normalize = normalize
-        self._planning = ONE_BY_ONE if is_dynamically_quantized(onnx) else hardware.planning
+        is_alone = self._inputs.one_by_one or is_dynamically_quantized(onnx)
+        self._planning = ONE_BY_ONE if is_alone else hardware.planning
         self._longest = longest
         self._shrinks_beyond = None if hardware.is_accelerated else hardware.planning.budget
         self._at_work = len(sessions) if hardware.is_accelerated or wide else hardware.threads
@@ -154,9 +158,10 @@ class Encoder:
             The graph fails, or what it gives are no vectors.
         """
         self._check_vocabulary(texts)
+        self._check_width(texts)
         batches = self._planning.batches([len(text.ids) for text in texts], self._longest)
         groups = [[texts[i] for i in batch.positions] for batch in batches]
-        widths = [batch.width for batch in batches]
+        widths = [self._inputs.width or batch.width for batch in batches]
         run = self._pool.map if self._pool and len(groups) > 1 else map
         results: list[Multivector] = [np.empty(0, dtype=np.float32)] * len(texts)
         for batch, multivectors in zip(batches, run(self._run, groups, widths), strict=True):
@@ -173,13 +178,12 @@ class Encoder:
             ids[row, : len(text.ids)] = text.ids
             attention[row, : text.attended] = 1
             keep[row, : len(text.ids)] = text.keep
-        feeds = {"input_ids": ids, "attention_mask": attention}
-        if self._token_types:
-            feeds["token_type_ids"] = np.zeros(shape, dtype=np.int64)
         is_large = self._shrinks_beyond is not None and ids.size > self._shrinks_beyond
         session = self._session()
         try:
-            (hidden,) = session.run([self._output], feeds, shrinking_run() if is_large else None)
+            (hidden,) = session.run(
+                [self._output], self._inputs.feeds(ids, attention), shrinking_run() if is_large else None
+            )
         except Exception as error:  # the runtime's exceptions have no base class but Exception
             raise InvalidModel(
                 f"{self._onnx} fails on {shape[0]} texts of up to {shape[1]} tokens ({reason_of(error)}); if it reads "
@@ -202,6 +206,16 @@ class Encoder:
                 raise InvalidInput(
                     f"text {position} of {len(texts)} has the token {highest}, and {self._onnx} knows "
                     f"{self._vocabulary}: its tokenizer.json is of another model; take both from one"
+                )
+
+    def _check_width(self, texts: Sequence[TokenizedText]) -> None:
+        width = self._inputs.width
+        for position, text in enumerate(texts if width is not None else ()):
+            if len(text.ids) > (width or 0):
+                raise InvalidInput(
+                    f"text {position} of {len(texts)} has {len(text.ids)} tokens, and {self._onnx} was exported for "
+                    f"{width}: give document_length={width} and query_length={width}, or export it with a dynamic "
+                    "number of tokens (`colbert-qdrant export` does)"
                 )
 
     def _token_vectors(self, rows: Multivector) -> Multivector:
@@ -271,26 +285,13 @@ def is_dynamically_quantized(onnx: Path) -> bool:
         return content.find(b"DynamicQuantize") >= 0 or content.find(b"accuracy_level\x18\x04") >= 0
 
 
-def _check_inputs(session: InferenceSession, onnx: Path) -> bool:
-    """Return whether the graph wants ``token_type_ids``; refuse a graph that wants what a text does not give."""
-    names = [argument.name for argument in session.get_inputs()]
-    unknown = [name for name in names if name not in _KNOWN_INPUTS]
-    if unknown or "input_ids" not in names or "attention_mask" not in names:
-        raise InvalidModel(
-            f"{onnx} takes {', '.join(names)}; a text encoder takes input_ids, attention_mask and, if it likes, "
-            "token_type_ids: export it again as one"
-        )
-    return "token_type_ids" in names
-
-
-def _vocabulary(session: InferenceSession) -> int | None:
+def _vocabulary(session: InferenceSession, inputs: GraphInputs) -> int | None:
     """Return how many tokens a graph knows; ``None`` where it does not tell by refusing one that it can't know.
 
     Devices look up whatever lies there, so they don't tell.
     """
-    feeds = {argument.name: np.zeros((1, 1), dtype=np.int64) for argument in session.get_inputs()}
     try:
-        session.run(None, feeds | {"input_ids": np.full((1, 1), _NO_TOKEN)}, silent_run())
+        session.run(None, inputs.blank(_NO_TOKEN), silent_run())
     except Exception as error:
         bounds = re.search(r"range \[-\d+,(\d+)\]", str(error))
         return int(bounds[1]) + 1 if bounds and str(_NO_TOKEN) in str(error) else None
@@ -304,9 +305,8 @@ def find_output(
     outputs = {argument.name: argument.shape for argument in session.get_outputs()}
     widths = {name: shape[-1] for name, shape in outputs.items() if len(shape) == 3}
     if any(not isinstance(width, int) for width in widths.values()):
-        one_token = np.ones((1, 1), dtype=np.int64)
         try:
-            tried = session.run(list(widths), {argument.name: one_token for argument in session.get_inputs()})
+            tried = session.run(list(widths), read_inputs(session, onnx).blank())
         except Exception as error:
             raise InvalidModel(f"{onnx} fails on one token ({reason_of(error)}); export it again") from error
         widths = {name: array.shape[-1] for name, array in zip(widths, tried, strict=True)}

@@ -19,7 +19,7 @@ from colbert_qdrant.embedding.identity import graph_digest
 from colbert_qdrant.embedding.reader import read_config_if_there, read_modules
 from colbert_qdrant.embedding.registry import OFFLINE_MODEL
 from colbert_qdrant.embedding.spec import ColbertSpec
-from colbert_qdrant.embedding.tokens import TextTokenizer, encoder_limit
+from colbert_qdrant.embedding.tokens import TextTokenizer, encoder_limit, first_position
 from colbert_qdrant.errors import InvalidInput, InvalidModel
 
 SentenceVector: TypeAlias = npt.NDArray[np.float32]
@@ -168,6 +168,7 @@ class SentenceEmbedder:
             projection=None,
             hardware=self._hardware,
             longest=encoder_limit(self._files.folder),
+            first_position=first_position(self._files.folder),
             wide=wide,
             normalize=False,
         )

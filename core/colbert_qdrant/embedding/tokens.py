@@ -292,6 +292,13 @@ def cut_into_windows(document: TokenizedText, limit: int, lead: int, tail: int) 
     return parts
 
 
+def first_position(folder: Path) -> int:
+    """Return the position of a text's first token: RoBERTa counts from behind its padding id."""
+    config = read_config_if_there(folder / "config.json")
+    padded = config.text("model_type", "").startswith(("roberta", "xlm-roberta", "camembert"))
+    return config.count("pad_token_id", 0) + 1 if padded else 0
+
+
 def encoder_limit(folder: Path) -> int | None:
     """Return how many tokens the encoder reads, special tokens included; ``None``: the checkpoint does not say.
 
@@ -301,9 +308,8 @@ def encoder_limit(folder: Path) -> int | None:
     config = read_config_if_there(folder / "config.json")
     positions = config.count("max_position_embeddings", 0)
     if positions:
-        # RoBERTa counts positions from behind its padding id: 514 of them read 512 tokens.
-        padded = config.text("model_type", "").startswith(("roberta", "xlm-roberta", "camembert"))
-        limit = positions - (config.count("pad_token_id", 0) + 1 if padded else 0)
+        # 514 of RoBERTa's read 512 tokens.
+        limit = positions - first_position(folder)
         if limit < 4:
             raise config.wrong("max_position_embeddings", "at least 4 more than pad_token_id")
         return limit
