@@ -12,7 +12,7 @@ import pytest
 from onnx import numpy_helper
 
 from colbert_qdrant import ColbertEmbedder
-from colbert_qdrant.embedding import loading
+from colbert_qdrant.embedding import embedder, loading
 from colbert_qdrant.embedding.graph.wire import MalformedMessage
 from colbert_qdrant.embedding.loading import runnable_graph
 from tiny_models import build_colbert
@@ -91,11 +91,11 @@ def test_weights_that_are_written_one_by_one(folder: Path) -> None:
 
 
 def test_a_file_that_is_emptied_under_a_loaded_model_changes_nothing(folder: Path) -> None:
-    embedder = ColbertEmbedder(folder, threads=2)
-    before = [*embedder.embed(TEXTS), *embedder.query_embed(TEXTS)]
+    model = ColbertEmbedder(folder, threads=2)
+    before = [*model.embed(TEXTS), *model.query_embed(TEXTS)]
     (folder / "model.onnx").write_bytes(b"")
 
-    for now, then in zip([*embedder.embed(TEXTS), *embedder.query_embed(TEXTS)], before, strict=True):
+    for now, then in zip([*model.embed(TEXTS), *model.query_embed(TEXTS)], before, strict=True):
         np.testing.assert_array_equal(now, then)
 
 
@@ -119,3 +119,18 @@ print(anonymous() - before)
 
     embeddings = 30_522 * 256 * 4 / 2**20
     assert float(done.stdout) < embeddings / 2
+
+
+@pytest.mark.parametrize("first", ["documents", "queries"])
+def test_a_large_model_is_loaded_once(folder: Path, first: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    apart = ColbertEmbedder(folder, threads=2)
+    expected = [*apart.embed(TEXTS), *apart.query_embed(TEXTS)]
+    assert apart._query_encoder is not apart._document_encoder
+
+    monkeypatch.setattr(embedder, "ONE_SESSION_BEYOND", 2**20)
+    ours = ColbertEmbedder(folder, threads=2)
+    list(ours.embed("harbour") if first == "documents" else ours.query_embed("harbour"))
+
+    for vectors, exact in zip([*ours.embed(TEXTS), *ours.query_embed(TEXTS)], expected, strict=True):
+        np.testing.assert_allclose(vectors, exact, atol=1e-6)
+    assert ours._query_encoder is ours._document_encoder

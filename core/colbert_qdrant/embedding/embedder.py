@@ -20,6 +20,7 @@ from colbert_qdrant.embedding.encoder import Encoder, shared_encoder
 from colbert_qdrant.embedding.hardware import Device, Provider, choose_hardware
 from colbert_qdrant.embedding.identity import identity
 from colbert_qdrant.embedding.known import KnownModels
+from colbert_qdrant.embedding.loading import ONE_SESSION_BEYOND, weight_bytes
 from colbert_qdrant.embedding.long_documents import LongDocuments, encode_documents
 from colbert_qdrant.embedding.pooling import TokenPooling, pool, pool_to
 from colbert_qdrant.embedding.precision import int8_graph
@@ -420,11 +421,17 @@ class ColbertEmbedder(KnownModels):
 
     @once
     def _document_encoder(self) -> Encoder:
-        return self._load(wide=False)
+        return self._other_encoder("_query_encoder") or self._load(wide=False)
 
     @once
     def _query_encoder(self) -> Encoder:
-        return self._load(wide=True) if self._hardware.widens_queries else self._document_encoder
+        if not self._hardware.widens_queries:
+            return self._document_encoder
+        return self._other_encoder("_document_encoder") or self._load(wide=True)
+
+    def _other_encoder(self, name: str) -> Encoder | None:
+        """Return the encoder that is loaded already, where the model is too large to be loaded twice."""
+        return vars(self).get(name) if weight_bytes(self._graph) > ONE_SESSION_BEYOND else None
 
     @once
     def _projection(self) -> Projection | None:

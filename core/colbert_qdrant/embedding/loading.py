@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from colbert_qdrant._fork import first_after_fork
+from colbert_qdrant.embedding.files import external_data
 from colbert_qdrant.embedding.graph.attention import long_attention
 from colbert_qdrant.embedding.graph.model import Graph, Tensor, read_model, write_model
 from colbert_qdrant.embedding.graph.tidy import tidied
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 FileKey: TypeAlias = tuple[str, int, int]
 """Which file it is, as it is now."""
+
+ONE_SESSION_BEYOND = 2**30
+"""Bytes of a model of which a process is to hold one session: a second one, with weights laid out for itself, would
+bring a lone query sooner, and take as much again."""
 
 _LARGE = 2**16
 """Bytes of a weight that is worth a place of its own."""
@@ -81,6 +86,11 @@ def runnable_graph(onnx: Path) -> RunnableGraph | None:
                 return None
             _graphs[key] = graph
         return graph
+
+
+def weight_bytes(onnx: Path) -> int:
+    """Return how large a graph is, with the weights outside of it."""
+    return onnx.stat().st_size + sum((onnx.parent / name).stat().st_size for name in external_data(onnx))
 
 
 def _read(onnx: Path) -> RunnableGraph:

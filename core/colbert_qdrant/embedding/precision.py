@@ -18,6 +18,7 @@ from colbert_qdrant.embedding.graph.projected import projected
 from colbert_qdrant.embedding.graph.tidy import tidied
 from colbert_qdrant.embedding.graph.wire import MalformedMessage, write_nested, write_text
 from colbert_qdrant.embedding.hardware import CPU_TOKEN_BUDGET, fold_constants
+from colbert_qdrant.embedding.loading import weight_bytes
 from colbert_qdrant.embedding.projection import Projection
 from colbert_qdrant.errors import InvalidModel
 
@@ -84,7 +85,7 @@ def _is_whole(kept: Path) -> bool:
 def _rewritten(onnx: Path, dim: int | None, projection: Projection | None, own: Path) -> Graph:
     with tempfile.TemporaryDirectory(dir=own) as scratch:
         whole = Path(scratch) / "folded.onnx"
-        session = fold_constants(onnx, whole, weights_outside=_size(onnx) > _LARGEST_MESSAGE // 2)
+        session = fold_constants(onnx, whole, weights_outside=weight_bytes(onnx) > _LARGEST_MESSAGE // 2)
         output, width = find_output(session, onnx, dim, projection)
         del session
         graph = tidied(read_model(memoryview(whole.read_bytes()), Path(scratch)))
@@ -96,10 +97,6 @@ def _rewritten(onnx: Path, dim: int | None, projection: Projection | None, own: 
         if projection is not None and projection.is_missing_from(output, width):
             graph = projected(graph, output, [(layer.weight, layer.bias) for layer in projection.dense])
         return long_attention(by_row(graph), CPU_TOKEN_BUDGET).inlined()
-
-
-def _size(onnx: Path) -> int:
-    return onnx.stat().st_size + sum((onnx.parent / name).stat().st_size for name in external_data(onnx))
 
 
 def _digest(onnx: Path, projection: Projection | None) -> str:
