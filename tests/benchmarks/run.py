@@ -28,6 +28,7 @@ FIGURES = HERE / "results"
 BENCHMARKS = {
     "encode_vs_fastembed": "Encoding, beside FastEmbed on the same ONNX file",
     "memory": "Memory while encoding and adding",
+    "model_memory": "Memory of a loaded model, and of a long text",
     "beir": "Published figures, beside ours",
     "pooling": "Fewer vectors: what token pooling and half precision cost",
     "first_stages": "First stages: quality, latency and size",
