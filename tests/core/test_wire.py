@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -216,11 +217,12 @@ def test_a_fault_that_stays_is_raised_and_a_second_run_finishes(
     monkeypatch.setattr(ingest, "WINDOW", 2)
     texts = [f"text {number}" for number in range(10)]
     good: list[Fault | None] = [None] * 6
-    server.faults = iter(good + ["503"] * patience.WRITING.attempts)
+    server.faults = itertools.chain(good, itertools.repeat("503"))
 
     with pytest.raises(EngineUnavailable, match="503 Service Unavailable") as caught:
         collection.add(texts)
 
+    server.faults = iter(())
     stored = collection.count()
     assert 0 < stored < len(texts)
     assert any(f"{stored} texts were stored before" in note for note in caught.value.__notes__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from typing import Any, TypeVar, assert_never
 
@@ -13,13 +13,26 @@ from colbert_qdrant._fork import renewed_after_fork
 from colbert_qdrant._once import once
 from colbert_qdrant.collection import operations
 from colbert_qdrant.collection.engines import AsyncEngine, Engine
-from colbert_qdrant.collection.operations import Call, Compute, EncodeQueries, Finish, Operation, Pause, Start, Step
+from colbert_qdrant.collection.operations import (
+    Begin,
+    Call,
+    Compute,
+    EncodeQueries,
+    Finish,
+    Operation,
+    Pause,
+    Start,
+    Step,
+)
 from colbert_qdrant.cuts import cuts_told_once
 from colbert_qdrant.microbatch import AsyncQueryBatcher, QueryBatcher
 from colbert_qdrant.telemetry import span
 from colbert_qdrant.types import Embedder
 
 T = TypeVar("T")
+
+_SECONDS_TO_FINISH = 5.0
+"""How long an operation that is interrupted waits for the requests that it has begun."""
 
 
 class Driver:
@@ -40,8 +53,9 @@ class Driver:
         renewed_after_fork(self)
 
     def _renew_after_fork(self) -> None:
-        """Let go of the thread that encodes."""
+        """Let go of the threads that encode and send."""
         vars(self).pop("_encoding", None)
+        vars(self).pop("_sending", None)
 
     def _run(self, operation: Operation[T]) -> T:
         """Carry out an operation's steps."""
@@ -51,16 +65,21 @@ class Driver:
     def _carry_out(self, operation: Operation[T]) -> T:
         result: Any = None
         error: Exception | None = None
-        while True:
-            try:
-                step = operation.send(result) if error is None else operation.throw(error)
-            except StopIteration as done:
-                answer: T = done.value
-                return answer
-            try:
-                result, error = self._perform(step), None
-            except Exception as caught:
-                error = caught
+        begun: set[Future[Any]] = set()
+        try:
+            while True:
+                try:
+                    step = operation.send(result) if error is None else operation.throw(error)
+                except StopIteration as done:
+                    answer: T = done.value
+                    return answer
+                try:
+                    result, error = self._perform(step), None
+                except Exception as caught:
+                    error = caught
+                _note(begun, step, result)
+        finally:  # what was begun is not to be carried out after what the caller does next
+            wait(begun, _SECONDS_TO_FINISH)
 
     def _perform(self, step: Step) -> Any:
         about = operations.attributes(step)
@@ -82,6 +101,8 @@ class Driver:
                 return work(self.embedder)
             case Start(work):
                 return self._encoding.submit(copy_context().run, work, self.embedder)
+            case Begin(call):
+                return self._sending.submit(copy_context().run, self._perform, call)
             case Finish(job):
                 return job.result()
             case Pause(seconds):
@@ -93,6 +114,10 @@ class Driver:
     @once
     def _encoding(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(1, thread_name_prefix="colbert-add")
+
+    @once
+    def _sending(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self.engine.wire.in_flight, thread_name_prefix="colbert-send")
 
 
 class AsyncDriver:
@@ -117,16 +142,25 @@ class AsyncDriver:
     async def _carry_out(self, operation: Operation[T]) -> T:
         result: Any = None
         error: Exception | None = None
-        while True:
-            try:
-                step = operation.send(result) if error is None else operation.throw(error)
-            except StopIteration as done:
-                answer: T = done.value
-                return answer
-            try:
-                result, error = await self._perform(step), None
-            except Exception as caught:
-                error = caught
+        begun: set[asyncio.Task[Any]] = set()
+        try:
+            while True:
+                try:
+                    step = operation.send(result) if error is None else operation.throw(error)
+                except StopIteration as done:
+                    answer: T = done.value
+                    return answer
+                try:
+                    result, error = await self._perform(step), None
+                except Exception as caught:
+                    error = caught
+                _note(begun, step, result)
+        except asyncio.CancelledError:
+            for task in begun:
+                task.cancel()
+            raise
+        finally:  # what was begun is not to be carried out after what the caller does next
+            await asyncio.gather(*begun, return_exceptions=True)
 
     async def _perform(self, step: Step) -> Any:
         about = operations.attributes(step)
@@ -148,6 +182,8 @@ class AsyncDriver:
                 return await asyncio.to_thread(work, self.embedder)
             case Start(work):
                 return asyncio.create_task(asyncio.to_thread(work, self.embedder))
+            case Begin(call):
+                return asyncio.create_task(self._perform(call))
             case Finish(job):
                 return await job
             case Pause(seconds):
@@ -176,6 +212,15 @@ class InThreads:
     async def close(self) -> None:
         """Close the engine."""
         await asyncio.to_thread(self._engine.close)
+
+
+def _note(begun: set[Any], step: Step, result: Any) -> None:
+    """Keep account of the requests that are under way."""
+    match step:
+        case Begin():
+            begun.add(result)
+        case Finish(job):
+            begun.discard(job)
 
 
 def _name_of(operation: Operation[Any]) -> str:

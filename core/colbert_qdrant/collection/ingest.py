@@ -6,7 +6,9 @@ No I/O: `add` is an operation as those of `operations.py`.
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice, tee
@@ -16,7 +18,7 @@ import numpy as np
 from qdrant_client import models
 
 from colbert_qdrant.collection import copies, growing, points, stage_vectors
-from colbert_qdrant.collection.operations import Call, Finish, Operation, RecordId, Start
+from colbert_qdrant.collection.operations import Begin, Call, Finish, Operation, RecordId, Start
 from colbert_qdrant.collection.patience import patient
 from colbert_qdrant.collection.points import NewRecord, PointId, Wire
 from colbert_qdrant.collection.schema import Layout
@@ -29,8 +31,8 @@ from colbert_qdrant.types import Embedder
 OnError: TypeAlias = Literal["raise", "skip"]
 
 WINDOW = 64
-"""Texts that are looked up, encoded and uploaded together. Two windows are in memory: one is encoded while the one
-before it is uploaded."""
+"""Texts that are looked up, encoded and uploaded together. One window is encoded while the one before it is sent; these
+two are in memory, and the requests that a server has not acknowledged yet (`Wire.in_flight`)."""
 
 _IDS_AT_ONCE = 1_000
 
@@ -137,6 +139,16 @@ class _Upload:
     known: set[PointId] = field(default_factory=set)
 
 
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A request that is not acknowledged yet, how much in it is new and replaced, and its job where it was begun."""
+
+    call: Call
+    added: int
+    replaced: int
+    job: Any
+
+
 def add(
     layout: Layout,
     settings: Mapping[str, Any],
@@ -152,6 +164,7 @@ def add(
     as_opened = layout
     unchanged: list[PointId] = []
     first = True
+    under_way: deque[_Sent] = deque()
     records = check_records(source, report, on_error, layout.dim, layout.stages)
     if source.is_at_hand:
         records = iter(list(records))  # what is known in full is checked in full before anything is written
@@ -165,16 +178,18 @@ def add(
             job = yield Start(partial(encode, layout, [record for record, _ in changed]))
             if first and changed:
                 layout, first = (yield from growing.current(layout, settings)), False
-            yield from _upload(layout, wire, waiting, report)
+            yield from _upload(layout, wire, waiting, under_way, report)
             encoded = yield Finish(job)
             waiting = _Upload(_to_points(layout, changed, encoded, report, on_error), set(stored))
             if progress is not None:
                 progress(report)
-        yield from _upload(layout, wire, waiting, report)
+        yield from _upload(layout, wire, waiting, under_way, report)
+        yield from _acknowledged(under_way, report)
         layout = yield from _complete(as_opened, layout, settings, unchanged, report)
         if progress is not None:
             progress(report)
     except ColbertQdrantError as error:
+        yield from _salvaged(under_way, report)
         error.add_note(f"{report.stored} texts were stored before; what is stored is not encoded again in a second run")
         raise
     return report, layout
@@ -405,9 +420,40 @@ def _complete(
     return layout
 
 
-def _upload(layout: Layout, wire: Wire, waiting: _Upload, report: AddReport) -> Operation[None]:
+def _upload(
+    layout: Layout, wire: Wire, waiting: _Upload, under_way: deque[_Sent], report: AddReport
+) -> Operation[None]:
+    """Send points, as many requests at once as the engine takes.
+
+    No two requests of a call hold the same point, as no id stands twice in it: in which order they are carried out
+    does not matter.
+    """
     for request in points.cut_by_bytes(waiting.points, wire):
-        yield from patient(Call("upsert", {"collection_name": layout.name, "points": request, "wait": True}))
+        call = Call("upsert", {"collection_name": layout.name, "points": request, "wait": True})
         replaced = sum(point.id in waiting.known for point in request)
-        report.updated += replaced
-        report.added += len(request) - replaced
+        job = (yield Begin(call)) if wire.in_flight > 1 else None
+        under_way.append(_Sent(call, len(request) - replaced, replaced, job))
+        yield from _acknowledged(under_way, report, leave=wire.in_flight - 1)
+
+
+def _acknowledged(under_way: deque[_Sent], report: AddReport, leave: int = 0) -> Operation[None]:
+    """Wait for requests, the oldest first, until so many are left; one that fails is tried again meanwhile."""
+    while len(under_way) > leave:
+        sent = under_way.popleft()
+        yield from patient(sent.call, begun=sent.job)
+        _count(sent, report)
+
+
+def _salvaged(under_way: deque[_Sent], report: AddReport) -> Operation[None]:
+    """Count what is acknowledged of the requests that were begun before another failed; none is tried again."""
+    while under_way:
+        sent = under_way.popleft()
+        if sent.job is not None:
+            with suppress(ColbertQdrantError):
+                yield Finish(sent.job)
+                _count(sent, report)
+
+
+def _count(sent: _Sent, report: AddReport) -> None:
+    report.added += sent.added
+    report.updated += sent.replaced

@@ -19,6 +19,7 @@ from colbert_qdrant.collection.patience import READING, patient
 from colbert_qdrant.collection.points import PointId, Record
 from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.collection.stages import stage_bytes
+from colbert_qdrant.collection.steps import Begin as Begin
 from colbert_qdrant.collection.steps import Call as Call
 from colbert_qdrant.collection.steps import Compute as Compute
 from colbert_qdrant.collection.steps import EncodeQueries as EncodeQueries

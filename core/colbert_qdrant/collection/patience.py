@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
-from colbert_qdrant.collection.steps import Call, Operation, Pause
+from colbert_qdrant.collection.steps import Call, Finish, Operation, Pause
 from colbert_qdrant.errors import EngineUnavailable
 
 
@@ -37,8 +37,17 @@ READING = Patience(attempts=3, first_pause=0.5, longest_pause=1.0, outlasts_time
 """For whoever waits for an answer: another node takes over within a second or two, or none does."""
 
 
-def patient(call: Call, patience: Patience = WRITING) -> Operation[Any]:
+def patient(call: Call, patience: Patience = WRITING, begun: Any = None) -> Operation[Any]:
     """Carry out a call, again where it fails for a reason that may pass: exponential back-off with full jitter.
+
+    Parameters
+    ----------
+    call
+        What to carry out.
+    patience
+        How often and how slowly.
+    begun
+        The job of the first try, where that is under way already.
 
     References
     ----------
@@ -46,7 +55,7 @@ def patient(call: Call, patience: Patience = WRITING) -> Operation[Any]:
     """
     for attempt in range(patience.attempts):
         try:
-            return (yield call)
+            return (yield call if begun is None or attempt else Finish(begun))
         except EngineUnavailable as error:
             if error.timed_out and not patience.outlasts_timeouts:
                 raise

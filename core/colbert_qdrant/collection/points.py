@@ -108,10 +108,13 @@ class Wire:
         What a number of a vector costs in a request.
     request_bytes
         The largest request, with room to spare.
+    in_flight
+        How many requests it may be sent before the first of them is answered.
     """
 
     bytes_per_float: float
     request_bytes: int
+    in_flight: int = 1
 
 
 @dataclass(frozen=True, slots=True)

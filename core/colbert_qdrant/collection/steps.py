@@ -41,6 +41,13 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
+class Begin:
+    """A request to make while other steps go on; a job comes back."""
+
+    call: Call
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """A job to wait for; what its work returned comes back."""
 
@@ -54,5 +61,5 @@ class Pause:
     seconds: float
 
 
-Step: TypeAlias = Call | EncodeQueries | Compute | Start | Finish | Pause
+Step: TypeAlias = Call | EncodeQueries | Compute | Start | Begin | Finish | Pause
 Operation: TypeAlias = Generator[Step, Any, T]

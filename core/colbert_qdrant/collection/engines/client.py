@@ -33,8 +33,9 @@ from colbert_qdrant.errors import EngineUnavailable, UnsupportedByEngine
 
 # https://github.com/qdrant/qdrant/blob/master/config/config.yaml: max_request_size_mb is 32. A float32 widened to a
 # Python float is 20.7 bytes of JSON on average (measured on unit vectors).
-_REST = Wire(bytes_per_float=21, request_bytes=24 * 2**20)
-_GRPC = Wire(bytes_per_float=4, request_bytes=24 * 2**20)
+# A server reads one request while it carries out another: tests/benchmarks/upload.py.
+_REST = Wire(bytes_per_float=21, request_bytes=24 * 2**20, in_flight=4)
+_GRPC = Wire(bytes_per_float=4, request_bytes=24 * 2**20, in_flight=4)
 _IN_PROCESS = Wire(bytes_per_float=8, request_bytes=64 * 2**20)
 
 _LOCAL = _UNKNOWN = NEWEST

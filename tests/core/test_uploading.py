@@ -1,0 +1,118 @@
+"""Several requests of one `add` are under way at once, and each counts when it is acknowledged."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from colbert_qdrant import MultivectorCollection
+from colbert_qdrant.collection import driving, ingest
+from colbert_qdrant.collection.engines import Engine
+from colbert_qdrant.errors import EngineUnavailable
+from conftest import WordEmbedder
+
+TEXTS = [f"text {number}" for number in range(12)]
+
+
+class Remote:
+    """An engine that takes three requests at once, as far away as a test says."""
+
+    def __init__(self, near: Engine, before_upsert: Callable[[set[str]], object]) -> None:
+        self.near = near
+        self.wire = replace(near.wire, in_flight=3)
+        self.before_upsert = before_upsert
+        self.begun: list[set[str]] = []
+        self.done: list[set[str]] = []
+
+    def call(self, method: str, arguments: Mapping[str, Any]) -> Any:
+        if method != "upsert":
+            return self.near.call(method, arguments)
+        texts = {point.payload["page_content"] for point in arguments["points"]}
+        self.begun.append(texts)
+        self.before_upsert(texts)
+        answer = self.near.call(method, arguments)
+        self.done.append(texts)
+        return answer
+
+    def close(self) -> None:
+        self.near.close()
+
+
+@pytest.fixture(autouse=True)
+def two_texts_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingest, "WINDOW", 2)
+    monkeypatch.setattr(driving.time, "sleep", lambda seconds: None)
+
+
+def far_away(words: WordEmbedder, before_upsert: Callable[[set[str]], object]) -> tuple[MultivectorCollection, Remote]:
+    collection = MultivectorCollection("docs", words)
+    remote = Remote(collection.engine, before_upsert)
+    collection.engine = remote
+    return collection, remote
+
+
+@pytest.mark.parametrize("face", ["sync", "async"])
+async def test_as_many_requests_are_under_way_as_the_engine_takes(face: str, words: WordEmbedder) -> None:
+    three = threading.Barrier(3, timeout=10)  # broken, and add with it, where fewer come
+    collection, remote = far_away(words, lambda _: three.wait())
+
+    report = collection.add(TEXTS) if face == "sync" else await collection.as_async().add(TEXTS)
+
+    assert (report.added, collection.count(), len(remote.done)) == (12, 12, 6)
+    assert sorted(record.text for record in collection.scroll()) == sorted(TEXTS)
+
+
+@pytest.mark.parametrize("face", ["sync", "async"])
+async def test_one_that_fails_for_good_leaves_the_others_counted(
+    face: str, words: WordEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def at_once(seconds: float) -> None: ...
+
+    def refuse(texts: set[str]) -> None:
+        if "text 4" in texts:
+            raise EngineUnavailable("busy")
+
+    monkeypatch.setattr(driving.asyncio, "sleep", at_once)
+    collection, _ = far_away(words, refuse)
+
+    with pytest.raises(EngineUnavailable) as caught:
+        _ = collection.add(TEXTS) if face == "sync" else await collection.as_async().add(TEXTS)
+
+    stored = collection.count()
+    assert 4 <= stored < len(TEXTS)
+    assert any(f"{stored} texts were stored before" in note for note in caught.value.__notes__)
+
+
+def test_a_request_that_fails_once_is_tried_again_and_nothing_is_counted_twice(words: WordEmbedder) -> None:
+    failing = [{"text 0", "text 1"}, {"text 4", "text 5"}]
+
+    def refuse(texts: set[str]) -> None:
+        if texts in failing:
+            failing.remove(texts)
+            raise EngineUnavailable("busy")
+
+    collection, remote = far_away(words, refuse)
+
+    assert collection.add(TEXTS).added == collection.count() == 12
+    assert len(remote.begun) == 8
+
+
+def test_nothing_that_was_begun_is_stored_after_an_interrupt(words: WordEmbedder) -> None:
+    collection, remote = far_away(words, lambda _: threading.Event().wait(0.05))
+    windows = iter(range(3))
+
+    def interrupt(report: Any) -> None:
+        if next(windows, None) is None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        collection.add(TEXTS, progress=interrupt)
+
+    stored = collection.count()
+    assert 0 < stored < len(TEXTS)
+    assert sorted(map(sorted, remote.begun)) == sorted(map(sorted, remote.done))
+    assert collection.add(TEXTS).encoded == len(TEXTS) - stored
