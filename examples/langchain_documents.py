@@ -15,7 +15,7 @@ os.environ.setdefault("USER_AGENT", "langchain_documents.py")  # the loader of t
 from langchain_community.document_loaders import PyPDFDirectoryLoader, WebBaseLoader
 from langchain_core.documents import Document
 
-from langchain_colbert_qdrant import ColbertExtract, ColbertQdrantVectorStore
+from langchain_colbert_qdrant import ColbertQdrantVectorStore
 
 question, *sources = sys.argv[1:]
 
@@ -36,7 +36,8 @@ documents = [document for source in sources for document in load(source) if docu
 store = ColbertQdrantVectorStore("documents", "all-MiniLM-L6-v2-int8", path="documents.qdrant")
 store.add_documents(documents, ids=[place(document) for document in documents])
 
-found = store.similarity_search(question, k=3)
-for document in ColbertExtract(collection=store, max_tokens=40).compress_documents(found, question):
-    print(f"{place(document)}\n  {' '.join(document.page_content.split())}")
+found = [document.id for document in store.similarity_search(question, k=3)]
+for where, best in store.collection.passages(question, found, limit=1).items():
+    print(where)
+    print(*(f"  {' '.join(passage.text.split())}" for passage in best))
 store.close()

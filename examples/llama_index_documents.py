@@ -12,7 +12,7 @@ import sys
 from llama_index.core import SimpleDirectoryReader
 from llama_index.readers.file import HTMLTagReader
 
-from llama_index_colbert_qdrant import ColbertExtract, ColbertQdrantVectorStore
+from llama_index_colbert_qdrant import ColbertQdrantVectorStore
 
 question, folder = sys.argv[1:]
 
@@ -23,8 +23,9 @@ reader = SimpleDirectoryReader(
 store = ColbertQdrantVectorStore("documents", "all-MiniLM-L6-v2-int8", path="documents.qdrant")
 index = store.as_index(reader.load_data())
 
-found = index.as_retriever(similarity_top_k=3).retrieve(question)
-for node in ColbertExtract(vector_store=store, max_tokens=40).postprocess_nodes(found, query_str=question):
-    page = node.metadata.get("page_label")
-    print(f"{node.metadata['file_name']}{f', page {page}' if page else ''}\n  {' '.join(node.text.split())}")
+found = {node.node_id: node.metadata for node in index.as_retriever(similarity_top_k=3).retrieve(question)}
+for node_id, best in store.collection.passages(question, list(found), limit=1).items():
+    page = found[node_id].get("page_label")
+    print(f"{found[node_id]['file_name']}{f', page {page}' if page else ''}")
+    print(*(f"  {' '.join(passage.text.split())}" for passage in best))
 store.close()
