@@ -320,7 +320,10 @@ def test_the_deepest_filter_deletes_and_the_collection_opens_again(
             "all-MiniLM-L6-v2",
             "'sentence-transformers/all-MiniLM-L6-v2' or 'all-MiniLM-L6-v2-int8' or 'all-MiniLM-L6-v2-int8-128d'",
         ),
-        ("answerdotai/answerai-colbert-smal-v1", "'answerdotai/answerai-colbert-small-v1'"),
+        (
+            "answerdotai/answerai-colbert-smal-v1",
+            "'answerdotai/answerai-colbert-small-v1' or 'lightonai/answerai-colbert-small-v1-onnx'",
+        ),
         ("colbertv2", "'colbert-ir/colbertv2.0'"),
         ("LateOm", "'lightonai/LateOn' or 'lightonai/mLateOn'"),
     ],

@@ -69,7 +69,7 @@ def models_table(models: Sequence[Mapping[str, Any]]) -> Table:
         {"model": None, "dim": "right", "size": "right", "licence": "left"},
         (
             (
-                Text.assemble((row["model"], "bold"), (f"\n{row['description']}", "dim")),
+                Text.assemble((row["model"], "bold"), (f"\n{_described(row)}", "dim")),
                 str(row["dim"]),
                 f"{row['size_in_GB'] * 1000:,.0f} MB",
                 row["license"],
@@ -77,6 +77,11 @@ def models_table(models: Sequence[Mapping[str, Any]]) -> Table:
             for row in models
         ),
     )
+
+
+def _described(row: Mapping[str, Any]) -> str:
+    figures = [f"nDCG@10 {figure:.2f} on {benchmark}" for benchmark, figure in row["ndcg@10"].items()]
+    return "; ".join([row["description"], *figures])
 
 
 def heading(record: Record) -> Text:

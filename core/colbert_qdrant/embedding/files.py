@@ -20,7 +20,15 @@ from colbert_qdrant.embedding.cache import digest_of, own_folder, private
 from colbert_qdrant.embedding.checkpoint import CONFIG_FILES, EXPORTABLE
 from colbert_qdrant.embedding.projection import PROJECTION_FILES
 from colbert_qdrant.embedding.reader import is_plain, read_config_if_there
-from colbert_qdrant.embedding.registry import OFFLINE_MODEL, PackagedModel, RegisteredModel, find, said_of_unknown
+from colbert_qdrant.embedding.registry import (
+    OFFLINE_MODEL,
+    PackagedModel,
+    RegisteredModel,
+    export_of,
+    find,
+    is_for_torch_alone,
+    said_of_unknown,
+)
 from colbert_qdrant.errors import InvalidInput, InvalidModel, MissingExtra, ModelFilesNotFound, UnknownModel
 from colbert_qdrant.notebook import is_watched
 
@@ -113,17 +121,26 @@ def locate(
         raise InvalidInput(f"model_path={str(model_path)!r} is not a folder; give the one that holds {model}")
     if row is None:
         if model_file is None or "/" not in str(model):
-            raise UnknownModel(
-                f"{str(model)!r} is neither a folder nor a known model; {said_of_unknown(str(model))}. For another "
-                "repository of the hub name its ONNX file too, with model_file="
-            )
+            raise UnknownModel(f"{str(model)!r} is neither a folder nor a known model; {_said_of_other(str(model))}")
         return str(model), None, from_hub(str(model), model_file, (), options)
     if row.packaged is not None:
         return row.model, row, from_package(row, row.packaged)
+    if row.lacks_onnx and model_file is None:
+        raise ModelFilesNotFound(
+            f"{row.model} has no ONNX file on the hub, as far as is known: {export_of(row.model)} (as model_path=, to "
+            "keep its name)"
+        )
     if quantized and row.quantized_file is None:
         raise InvalidInput(f"{row.model} has no int8 file that we know of; name one with model_file=")
     onnx = model_file or (row.quantized_file if quantized else None) or row.model_file
     return row.model, row, from_hub(row.hf or row.model, onnx, row.additional_files, options)
+
+
+def _said_of_other(name: str) -> str:
+    if is_for_torch_alone(name):
+        return f"no ONNX file of it is known, and its architecture is not one that is exported here: {export_of(name)}"
+    said = f"{said_of_unknown(name)}. For another repository of the hub name its ONNX file too, with model_file="
+    return f"{said}; if it has none: {export_of(name)}" if "/" in name else said
 
 
 def _folder_name(folder: Path) -> str:
@@ -268,7 +285,10 @@ def _download(repo: str, required: Sequence[str], wanted: list[str], options: Hu
             continue
         missing = [name for name in required if not (folder / name).is_file()]
         if missing:
-            raise _not_found(repo, missing, options, "and the repository does not have it")
+            reason = "and the repository does not have it"
+            if any(name.endswith(".onnx") for name in missing):
+                reason += f"; to make it: {export_of(repo)}"
+            raise _not_found(repo, missing, options, reason)
         return folder
     raise AssertionError("unreachable: the last attempt returns or raises")
 

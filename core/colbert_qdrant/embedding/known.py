@@ -15,7 +15,7 @@ class KnownModels:
 
     @classmethod
     def list_supported_models(cls) -> list[dict[str, Any]]:
-        """Return a dict for each registered model: name, dim, licence, size in GB, sources and file."""
+        """Return a dict for each registered model: name, dim, licence, size in GB, sources, file, published nDCG@10."""
         return [row.as_row() for row in registry.registered()]
 
     @classmethod

@@ -67,6 +67,12 @@ class RegisteredModel:
         Fields of `ColbertSpec` that the checkpoint's own files do not state, or state wrongly.
     precision
         What it computes in unless asked otherwise; see `ColbertEmbedder`.
+    ndcg
+        Its mean nDCG@10, in percent, by benchmark, as its makers published it.
+    aliases
+        Names of checkpoints whose ONNX file this one is.
+    lacks_onnx
+        Whether its repository is known to hold weights for torch alone.
     """
 
     model: str
@@ -82,6 +88,9 @@ class RegisteredModel:
     dims: tuple[int, ...] = ()
     spec: Mapping[str, Any] = field(default_factory=dict)
     precision: Precision = "float32"
+    ndcg: Mapping[str, float] = field(default_factory=dict)
+    aliases: tuple[str, ...] = ()
+    lacks_onnx: bool = False
 
     def as_row(self) -> dict[str, Any]:
         """Return the row as FastEmbed's ``list_supported_models`` prints it."""
@@ -97,6 +106,7 @@ class RegisteredModel:
             "sources": sources,
             "model_file": self.model_file,
             "additional_files": list(self.additional_files),
+            "ndcg@10": dict(self.ndcg),
         }
 
 
@@ -120,6 +130,20 @@ _MODELS = (
         hf="answerdotai/answerai-colbert-small-v1",
         quantized_file="onnx/model_int8.onnx",
         spec={**COLBERT, "document_length": 512, "dim": 96},
+        ndcg={"BEIR": 53.79},  # .../answerai-colbert-small-v1/blob/76cda8c29f96e794d9b89b2fb2c9bda1dec9b513/README.md
+    ),
+    RegisteredModel(
+        model="lightonai/answerai-colbert-small-v1-onnx",
+        dim=96,
+        model_file="model.onnx",
+        license="apache-2.0",
+        size_in_gb=0.13,
+        description="The same as LightOn exported it: float32 and int8, the projection inside both",
+        hf="lightonai/answerai-colbert-small-v1-onnx",
+        quantized_file="model_int8.onnx",
+        spec={**COLBERT, "document_length": 512, "dim": 96},
+        ndcg={"BEIR": 53.79},
+        aliases=("lightonai/answerai-colbert-small-v1",),
     ),
     RegisteredModel(
         model="colbert-ir/colbertv2.0",
@@ -130,6 +154,7 @@ _MODELS = (
         description="ColBERTv2, English, 110M parameters, 512 tokens, 2021: the original",
         hf="colbert-ir/colbertv2.0",
         spec={**COLBERT, "document_length": 512, "dim": 128},
+        aliases=("lightonai/colbertv2.0",),  # the same weights in PyLate's layout, as its card says
     ),
     RegisteredModel(
         model="jinaai/jina-colbert-v2",
@@ -161,6 +186,19 @@ _MODELS = (
         hf="lightonai/GTE-ModernColBERT-v1",
         quantized_file="model_int8.onnx",
         spec={**MODERN_COLBERT, "query_length": 48, "document_length": 8192, "dim": 128},
+        ndcg={"BEIR": 54.67},  # as the card of lightonai/ColBERT-Zero has it
+    ),
+    RegisteredModel(
+        model="lightonai/ColBERT-Zero",
+        dim=128,
+        model_file="model.onnx",
+        license="apache-2.0",
+        size_in_gb=0.6,
+        description="ColBERT on ModernBERT, English, trained on public data alone; to be exported first",
+        hf="lightonai/ColBERT-Zero",
+        spec={"document_length": 8192, "dim": 128},
+        ndcg={"BEIR": 55.43},  # https://huggingface.co/lightonai/ColBERT-Zero
+        lacks_onnx=True,
     ),
     RegisteredModel(
         model="lightonai/LateOn",
@@ -171,6 +209,30 @@ _MODELS = (
         description="ColBERT on ModernBERT, English, 149M parameters, 2026",
         hf="lightonai/LateOn",
         spec={**MODERN_COLBERT, "document_length": 300, "dim": 128},
+        ndcg={"BEIR": 57.22},  # https://huggingface.co/blog/lightonai/denseon-lateon
+    ),
+    RegisteredModel(
+        model="lightonai/LateOn-Code",
+        dim=128,
+        model_file="model.onnx",
+        license="apache-2.0",
+        size_in_gb=0.6,
+        description="LateOn for source code: ModernBERT, English and code, 2,048 tokens",
+        hf="lightonai/LateOn-Code",
+        spec={"document_length": 2048, "dim": 128},
+        ndcg={"MTEB(Code, v1)": 74.12},  # https://huggingface.co/lightonai/LateOn-Code
+    ),
+    RegisteredModel(
+        model="lightonai/LateOn-Code-edge",
+        dim=48,
+        model_file="model.onnx",
+        license="apache-2.0",
+        size_in_gb=0.07,
+        description="The small one for source code: 17M parameters, English and code, 2,048 tokens",
+        hf="lightonai/LateOn-Code-edge",
+        quantized_file="model_int8.onnx",
+        spec={"document_length": 2048, "dim": 48},
+        ndcg={"MTEB(Code, v1)": 66.64},
     ),
     RegisteredModel(
         model="lightonai/mLateOn",
@@ -192,6 +254,7 @@ _MODELS = (
         description="mixedbread-ai/mxbai-edge-colbert-v0-32m as ONNX, English, 32M parameters, 2025",
         hf="lightonai/mxbai-edge-colbert-v0-32m-onnx",
         spec={**MODERN_COLBERT, "query_length": 48, "document_length": 512, "lowercase": True, "dim": 64},
+        aliases=("mixedbread-ai/mxbai-edge-colbert-v0-32m",),
     ),
     RegisteredModel(
         model="ryandono/mxbai-edge-colbert-v0-17m-onnx-int8",
@@ -202,6 +265,7 @@ _MODELS = (
         description="mixedbread-ai/mxbai-edge-colbert-v0-17m as int8 ONNX, English, 17M parameters, 2025: the smallest",
         hf="ryandono/mxbai-edge-colbert-v0-17m-onnx-int8",
         spec={**MODERN_COLBERT, "query_length": 48, "document_length": 512, "lowercase": True, "dim": 48},
+        aliases=("mixedbread-ai/mxbai-edge-colbert-v0-17m",),
     ),
     RegisteredModel(
         model="BAAI/bge-m3",
@@ -245,11 +309,35 @@ _MODELS = (
 )
 
 _registry: dict[str, RegisteredModel] = {row.model.lower(): row for row in _MODELS}
+_aliases = {alias.lower(): row.model.lower() for row in _MODELS for alias in row.aliases}
+
+_FOR_TORCH_ALONE = (
+    "antoinelouis/colbert-xm",
+    "liquidai/lfm2-colbert-350m",
+    "liquidai/lfm2.5-colbert-350m",
+)
+"""Checkpoints of architectures that `export` does not know, and of which no ONNX file is known."""
 
 
 def find(name: str) -> RegisteredModel | None:
-    """Return the row of that name, whatever its case, or ``None``."""
-    return _registry.get(name.lower())
+    """Return the row of that name or alias, whatever its case, or ``None``."""
+    wanted = name.lower()
+    return _registry.get(wanted) or _registry.get(_aliases.get(wanted, ""))
+
+
+def export_of(name: str) -> str:
+    """Say how a repository that holds a checkpoint for torch becomes a folder that can be used."""
+    export = "`colbert-qdrant export FOLDER` (BERT and ModernBERT)"
+    if is_for_torch_alone(name):
+        export = (
+            "`optimum-cli export onnx --model FOLDER --task feature-extraction OUT`, if that knows its architecture"
+        )
+    return f"`hf download {name} --local-dir FOLDER`, then {export}, and give the folder as the model"
+
+
+def is_for_torch_alone(name: str) -> bool:
+    """Tell whether no ONNX file of a repository is known, and none can be made here."""
+    return name.lower() in _FOR_TORCH_ALONE
 
 
 def add(row: RegisteredModel) -> None:
