@@ -55,7 +55,7 @@ BENCHMARKS = {
 }
 PICTURES = {
     "encoding": "CPU seconds of encoding, beside FastEmbed",
-    "latency": "nDCG@10 against the time of a search, by first stage",
+    "latency": "Milliseconds a search by each way to search Cranfield, with its nDCG@10",
     "size": "nDCG@10 against bytes a document",
     "beir": "nDCG@10 of one model's single vector, its token vectors, and BM25, beside published figures",
     "evaluate": "What each way to search keeps of exact MaxSim, and its nDCG@10, against its time",
