@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import numpy_helper
 
@@ -63,6 +64,20 @@ def test_weights_beside_the_graph_do_too(folder: Path) -> None:
     assert sorted(graph.tables) == ["embeddings.position", "embeddings.word"]
     for ours, theirs in zip(embedded(folder), expected, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_a_file_behind_a_link_is_loaded_so_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in the hub's cache."""
+    (folder.parent / "blobs").mkdir()
+    (folder / "model.onnx").rename(folder.parent / "blobs/abc")
+    (folder / "model.onnx").symlink_to("../blobs/abc")
+    loaded, session = [], onnxruntime.InferenceSession
+    monkeypatch.setattr(
+        onnxruntime, "InferenceSession", lambda content, *a, **k: loaded.append(content) or session(content, *a, **k)
+    )
+
+    assert len(embedded(folder)) == len(TEXTS)
+    assert [type(content) for content in loaded] == [bytes]
 
 
 def test_weights_that_older_writers_list_as_inputs_are_none(folder: Path) -> None:

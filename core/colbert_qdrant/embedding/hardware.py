@@ -213,7 +213,7 @@ def open_session(
     content: str | bytes = str(onnx)
     if graph is not None:
         content = graph.content
-        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(onnx.parent))
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(graph.folder))
         for name, table in graph.tables.items():
             options.add_initializer(name, table)
     try:

@@ -54,12 +54,15 @@ class RunnableGraph:
     ----------
     content
         The graph without its large weights: it says where in the model's file they lie.
+    folder
+        Holds that file.
     tables
         Those of them that sessions only look up, by name: token embeddings above all. A session made with them holds
         none of its own.
     """
 
     content: bytes
+    folder: Path
     tables: Mapping[str, OrtValue]
 
 
@@ -94,13 +97,14 @@ def weight_bytes(onnx: Path) -> int:
 
 
 def _read(onnx: Path) -> RunnableGraph:
+    onnx = onnx.resolve()  # the hub's cache is made of links, and the runtime follows none that leaves a folder
     with onnx.open("rb") as file:
         content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     graph = long_attention(tidied(read_model(content, onnx.parent)), CPU_TOKEN_BUDGET)
     tables = _tables(graph)
     values = {tensor.name: _value(tensor) for tensor in tables}
     lying = {name: tensor.lying_in(content, onnx.name, _LARGE) for name, tensor in graph.initializers.items()}
-    return RunnableGraph(b"".join(write_model(replace(graph, initializers=lying))), values)
+    return RunnableGraph(b"".join(write_model(replace(graph, initializers=lying))), onnx.parent, values)
 
 
 def _tables(graph: Graph) -> Iterable[Tensor]:
