@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import struct
 import threading
 import weakref
 from collections import defaultdict
@@ -18,7 +19,6 @@ from colbert_qdrant.embedding.files import external_data
 from colbert_qdrant.embedding.graph.attention import long_attention
 from colbert_qdrant.embedding.graph.model import Graph, Tensor, read_model, write_model
 from colbert_qdrant.embedding.graph.tidy import tidied
-from colbert_qdrant.embedding.graph.wire import MalformedMessage
 from colbert_qdrant.embedding.hardware import CPU_TOKEN_BUDGET
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def runnable_graph(onnx: Path) -> RunnableGraph | None:
         if graph is None:
             try:
                 graph = _read(onnx)
-            except (MalformedMessage, OSError, ValueError):
+            except (ValueError, LookupError, OverflowError, struct.error, OSError):  # of a graph that is none
                 return None
             _graphs[key] = graph
         return graph

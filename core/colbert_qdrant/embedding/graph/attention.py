@@ -13,6 +13,7 @@ from colbert_qdrant.embedding.graph.model import MICROSOFT, Graph, Node, Subgrap
 
 _IDS = "input_ids"
 _OLDEST_OPSET = 13
+_MOST_SCALES = 3
 
 
 def long_attention(graph: Graph, beyond: int) -> Graph:
@@ -83,18 +84,15 @@ def _layer(softmax: Node, graph: Graph, made_by: Mapping[str, Node]) -> _Layer |
     between: list[Node] = []
     if before is not None and before.operator == "Add":
         between.append(before)
-        scores = next((name for name in before.inputs if _is_product(name, graph, made_by)), None)
+        scores = next((name for name in before.inputs if _product(made_by.get(name), graph, made_by)), None)
         if scores is None:
             return None
         mask = before.inputs[1] if before.inputs[0] == scores else before.inputs[0]
         before = made_by[scores]
-    scale: list[Node] = []
-    while before is not None and before.operator in ("Mul", "Div"):
-        scaled = _scaled(before, graph)
-        scale.insert(0, before)
-        before = None if scaled is None else made_by.get(scaled)
-    if before is None or before.operator != "MatMul" or before.domain:
+    scores_nodes = _product(before, graph, made_by)
+    if scores_nodes is None:
         return None
+    before, *scale = scores_nodes
     nodes = (before, *scale, *between, softmax, product)
     if any(graph.only_consumer(part.outputs[0]) is not after for part, after in pairwise(nodes)):
         return None
@@ -102,13 +100,14 @@ def _layer(softmax: Node, graph: Graph, made_by: Mapping[str, Node]) -> _Layer |
     return _Layer(query, key, product.inputs[1], tuple(scale), mask, nodes)
 
 
-def _is_product(name: str, graph: Graph, made_by: Mapping[str, Node]) -> bool:
-    """Tell whether a tensor is a product of two others, scaled by numbers or not at all."""
-    part = made_by.get(name)
-    while part is not None and part.operator in ("Mul", "Div"):
+def _product(part: Node | None, graph: Graph, made_by: Mapping[str, Node]) -> list[Node] | None:
+    """Return the product of two tensors that a node gives, and the nodes that scale it by numbers, itself the last."""
+    scale: list[Node] = []
+    while part is not None and part.operator in ("Mul", "Div") and len(scale) < _MOST_SCALES:
+        scale.insert(0, part)
         scaled = _scaled(part, graph)
         part = None if scaled is None else made_by.get(scaled)
-    return part is not None and part.operator == "MatMul"
+    return [part, *scale] if part is not None and part.operator == "MatMul" and not part.domain else None
 
 
 def _scaled(part: Node, graph: Graph) -> str | None:
