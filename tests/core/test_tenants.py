@@ -11,6 +11,9 @@ from qdrant_client import models
 
 from colbert_qdrant import Blend, Bm25, MultivectorCollection, Muvera
 from colbert_qdrant.collection.points import TENANT_KEY, point_id
+from colbert_qdrant.collection.schema import Layout
+from colbert_qdrant.collection.steps import Begin, Call
+from colbert_qdrant.collection.tenants import carried
 from colbert_qdrant.errors import ColbertQdrantError, InvalidInput, UnsupportedByEngine
 from conftest import WordEmbedder
 
@@ -187,6 +190,22 @@ def test_a_stage_added_for_everybody_is_every_tenants(make_collection: Make, wor
     staged = beside(everybody, words, "ours")
     assert staged.layout.stages
     assert staged.search("red apple", 1, candidates=1)[0].id == "1"
+
+
+@pytest.mark.parametrize("step_of", [lambda call: call, Begin], ids=["awaited", "begun"])
+def test_a_request_is_kept_to_tenant_and_shard_however_it_is_made(step_of: Callable[[Call], Any]) -> None:
+    layout = Layout("docs", "colbert", "text", "metadata", 4, tenant="ours", shard_key="europe")
+
+    def operation(of: str) -> Any:
+        point = models.PointStruct(id=point_id("1", "ours"), payload={"_id": "1", TENANT_KEY: of}, vector={})
+        yield step_of(Call("upsert", {"collection_name": "docs", "points": [point]}))
+
+    kept = next(carried(layout, operation("ours")))
+    call = kept if isinstance(kept, Call) else kept.call
+
+    assert call.arguments["shard_key_selector"] == "europe"
+    with pytest.raises(InvalidInput, match="tenant 'theirs' can't be written by 'ours'"):
+        next(carried(layout, operation("theirs")))
 
 
 def test_the_tenant_has_an_index_of_its_kind(make_collection: Make, place: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from qdrant_client import models
 
 from colbert_qdrant.checks import check_text
 from colbert_qdrant.collection import points
-from colbert_qdrant.collection.operations import Call, Operation, Step, has_id
+from colbert_qdrant.collection.operations import Begin, Call, Operation, Step, has_id
 from colbert_qdrant.collection.points import TENANT_KEY
 from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.errors import InvalidInput
@@ -80,14 +80,22 @@ def _carried(layout: Layout, operation: Operation[T]) -> Operation[T]:
 
 
 def _kept(layout: Layout, step: Step) -> Step:
-    if not isinstance(step, Call):
-        return step
-    arguments = dict(step.arguments)
+    match step:
+        case Call():
+            return _kept_call(layout, step)
+        case Begin(call):
+            return Begin(_kept_call(layout, call))
+        case _:
+            return step
+
+
+def _kept_call(layout: Layout, call: Call) -> Call:
+    arguments = dict(call.arguments)
     if layout.tenant is not None:
-        arguments |= _of_tenant(layout.tenant, step.method, arguments)
+        arguments |= _of_tenant(layout.tenant, call.method, arguments)
     if layout.shard_key is not None:
-        arguments |= _of_shard(layout.shard_key, step.method, arguments)
-    return Call(step.method, arguments)
+        arguments |= _of_shard(layout.shard_key, call.method, arguments)
+    return Call(call.method, arguments)
 
 
 def _of_tenant(tenant: str, method: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
