@@ -12,7 +12,8 @@ from colbert_qdrant.types import Multivector
 
 # One product per document, and none of more multiply-adds than this. Above it OpenBLAS wakes its threads (2^19) or
 # leaves its small-matrix kernels (10^6, AVX-512), which costs more than the product, and far more where other work
-# holds the cores. Packing many documents into one product was measured at twice the CPU time: the copy isn't free.
+# holds the cores. Packing many documents into one product was measured at twice the CPU time: the copy isn't free. It
+# is no faster where BLAS is held to one thread, and what holds it does so for all threads of the process.
 # https://github.com/OpenMathLib/OpenBLAS/blob/develop/kernel/x86_64/sgemm_small_kernel_permit_skylakex.c
 _MULTIPLY_ADDS = 500_000
 

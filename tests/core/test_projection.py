@@ -316,3 +316,12 @@ def test_torchs_old_format_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(InvalidModel, match="not a zip file"):
         read_weights(path, ["weight"])
+
+
+def test_whole_numbers_beside_weights_are_passed_over_and_not_read() -> None:
+    """Older versions of transformers save the positions too."""
+    path = Path(__file__).parents[1] / "data" / "exports" / "stanford" / "pytorch_model.bin"
+
+    assert read_weights(path, ["linear.weight"])["linear.weight"].shape == (16, 32)
+    with pytest.raises(InvalidModel, match="numbers of type 'I64' are no weights"):
+        read_weights(path, ["bert.embeddings.position_ids"])

@@ -233,14 +233,14 @@ def _ward(squared: _Matrix, clusters: int) -> _Indices:
         (left,) = pairs.nonzero()
         if len(left) == 0:
             break
-        right = nearest[left]
-        height[first[right]] = gap[left]
+        right, heights = nearest[left], gap[left]
+        height[first[right]] = heights
         merged_into[first[right]] = first[left]
         if number % _ROUNDS == 0 or (missing > 0 and number % (_ROUNDS // 2) == 0):
             # Many ties (repeated tokens) make few pairs, and as many rounds as tokens. Tell them apart, by less than a
             # cosine's rounding and so that i's nearest is i ^ 1.
             squared *= 1 + (here[:, np.newaxis] ^ here) * 2.0**-42
-        _merge(squared, size, left, right)
+        _merge(squared, size, left, right, heights)
         missing -= len(left)
         if missing > 0:
             continue
@@ -263,13 +263,12 @@ def _ward(squared: _Matrix, clusters: int) -> _Indices:
     return labels
 
 
-def _merge(squared: _Matrix, size: npt.NDArray[np.float64], left: _Indices, right: _Indices) -> None:
+def _merge(squared: _Matrix, size: _Matrix, left: _Indices, right: _Indices, gap: _Matrix) -> None:
     """Put each pair's union in its `left` cluster's place: the Lance-Williams update of Ward's method.
 
-    The `right` clusters are nobody's nearest from now on.
+    The `right` clusters, each at the distance `gap`, are nobody's nearest from now on.
     """
-    gap = squared[left, right]
-    a, b = size[left, np.newaxis], size[right, np.newaxis]
+    a, b = size.take(left)[:, np.newaxis], size.take(right)[:, np.newaxis]
     both = a + b
     # In place, because most of the time would go into fresh memory.
     rows, other = squared.take(left, 0), squared.take(right, 0)
@@ -287,7 +286,8 @@ def _merge(squared: _Matrix, size: npt.NDArray[np.float64], left: _Indices, righ
     unions -= both * gap
     unions /= both + both.T
     # Two of a pair must be exactly as far from each other: it is not for rounding to say who is nearest.
-    rows[:, left] = np.minimum(unions, unions.T)
+    np.minimum(unions, unions.T, out=other)
+    rows[:, left] = other
     squared[left] = rows
     squared[:, left] = rows.T
     squared[:, right] = np.inf
