@@ -15,9 +15,11 @@ from contextlib import asynccontextmanager
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, Query, Request
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from colbert_qdrant import AsyncMultivectorCollection, ColbertEmbedder
+from colbert_qdrant.errors import InvalidInput
 
 
 @asynccontextmanager
@@ -50,6 +52,11 @@ class Found(Document):
     passage: str
 
 
+@app.exception_handler(InvalidInput)
+async def refuse(request: Request, error: InvalidInput) -> JSONResponse:
+    return JSONResponse({"detail": str(error)}, status_code=422)
+
+
 @app.put("/documents")
 async def add(documents: list[Document], collection: Collection) -> dict[str, int]:
     report = await collection.add([each.text for each in documents], ids=[each.id for each in documents])
@@ -57,8 +64,8 @@ async def add(documents: list[Document], collection: Collection) -> dict[str, in
 
 
 @app.get("/search")
-async def search(
-    question: Annotated[str, Query(min_length=1)], collection: Collection, limit: Annotated[int, Query(ge=1, le=50)] = 5
-) -> list[Found]:
-    hits = await collection.search(question, limit=limit, passages=1)
-    return [Found(id=h.id, text=h.text, relevance=h.relevance, passage=h.passages[0].text) for h in hits]
+async def search(question: str, collection: Collection, limit: Annotated[int, Query(ge=1, le=50)] = 5) -> list[Found]:
+    return [
+        Found(id=hit.id, text=hit.text, relevance=hit.relevance, passage="".join(each.text for each in hit.passages))
+        for hit in await collection.search(question, limit=limit, passages=1)
+    ]

@@ -1,4 +1,7 @@
-"""The notebooks run, and show what is committed with them: explain.ipynb and langchain.ipynb."""
+"""The notebooks run, and show what is committed with them: explain.ipynb and langchain.ipynb.
+
+``python tests/notebooks.py examples/explain.ipynb`` writes into one what it shows now.
+"""
 
 from __future__ import annotations
 
