@@ -1,4 +1,4 @@
-"""An agent of LlamaIndex that looks things up by ColBERT: `FunctionAgent` with a query engine's retriever for a tool.
+"""An agent of LlamaIndex that looks things up by ColBERT: `FunctionAgent` with a retriever for a tool.
 
 pip install "colbert-qdrant[llama-index,offline]" llama-index-llms-openai-like
 OPENAI_API_BASE=http://localhost:11434/v1 OPENAI_API_KEY=none python llama_index_agent.py --model llama3.2
