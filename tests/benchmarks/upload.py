@@ -1,31 +1,40 @@
 """How many documents a second `add` carries to a server where the encoder costs nothing.
 
-    QDRANT_URL=http://localhost:6333 python tests/benchmarks/upload.py [--documents N] [--rounds N]
+    QDRANT_BINARY=.../qdrant python tests/benchmarks/upload.py [--documents N] [--rounds N]
 
 Token vectors of 64 x 96 numbers, drawn once, are what the encoder gives; no model is run. So what is left is what
-`add` does by itself (fingerprints, payloads, look-ups, messages) and the server's own time. The CPU seconds are those
-of this process: a document must not take more of them than a fast encoder takes for it, 0.5 ms at 2,000 documents a
-second. REST and gRPC take turns in each round, and qdrant-client's own upsert of the same points over gRPC is beside
-them; the table shows medians.
+`add` does by itself (fingerprints, payloads, look-ups, messages) and the server's own time. Beside the documents a
+second stand the processor milliseconds that this process and the server spend on a document: what is left of the time
+is waiting. REST and gRPC take turns in each round, beside them `add` with one request under way in place of several,
+and qdrant-client's own upsert of the same points; the table shows medians. The server is this program's own.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from qdrant_client import QdrantClient, models
 
 from colbert_qdrant import MultivectorCollection
 
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))
+from scale import cpu_seconds
+
+from servers import BINARY, Process, own_server
+
 TOKENS, DIM = 64, 96
+
+Taken: TypeAlias = tuple[float, float, float]
 
 
 class Drawn:
@@ -49,42 +58,55 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=4_000)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    url = os.environ.get("QDRANT_URL")
-    if not url:
-        sys.exit("set QDRANT_URL to a Qdrant server")
+    if not BINARY:
+        sys.exit("Set QDRANT_BINARY to Qdrant's executable")
     texts = [f"document {number} of many that are of this length or nearly so" for number in range(arguments.documents)]
     drawn = Drawn(texts)
-    ways: dict[str, Callable[[], tuple[float, float]]] = {
-        "add, REST": lambda: added(drawn, texts, url=url),
-        "add, gRPC": lambda: added(drawn, texts, url=url, prefer_grpc=True),
-        "qdrant-client, gRPC, the same points": lambda: upserted(drawn, texts, url),
-    }
-    taken: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
-    for _ in range(arguments.rounds):
-        for way, run in ways.items():
-            taken[way].append(run())
+    with tempfile.TemporaryDirectory() as folder, own_server(Path(folder)) as server:
+        ways: dict[str, Callable[[], Taken]] = {
+            "add, REST": lambda: added(server, drawn, texts, url=server.url),
+            "add, gRPC": lambda: added(server, drawn, texts, **server.grpc),
+            "add, gRPC, one request at a time": lambda: added(server, drawn, texts, at_once=1, **server.grpc),
+            "qdrant-client, gRPC, the same points": lambda: upserted(server, drawn, texts),
+        }
+        taken: dict[str, list[Taken]] = {way: [] for way in ways}
+        for _ in range(arguments.rounds):
+            for way, run in ways.items():
+                taken[way].append(run())
     print(f"{len(texts):,} documents of {TOKENS} x {DIM}, no model, medians of {arguments.rounds} rounds:\n")
-    print("| | documents a second | our CPU ms a document |\n|---|---|---|")
+    print("| | documents a second | our CPU ms a document | the server's |\n|---|--:|--:|--:|")
     for way, runs in taken.items():
-        wall, cpu = (median(column) for column in zip(*runs, strict=True))
-        print(f"| {way} | {len(texts) / wall:,.0f} | {cpu / len(texts) * 1000:.2f} |")
+        wall, ours, theirs = (median(column) for column in zip(*runs, strict=True))
+        print(f"| {way} | {len(texts) / wall:,.0f} | {1e3 * ours / len(texts):.2f} | {1e3 * theirs / len(texts):.2f} |")
 
 
-def added(drawn: Drawn, texts: list[str], **place: Any) -> tuple[float, float]:
+def timed(server: Process, work: Callable[[], object]) -> Taken:
+    """Return the seconds that work takes: of time, of this process and of the server."""
+    wall, ours, both = time.perf_counter(), time.process_time(), cpu_seconds(server.popen.pid)
+    work()
+    wall, ours, both = (
+        time.perf_counter() - wall,
+        time.process_time() - ours,
+        cpu_seconds(server.popen.pid) - both,
+    )
+    return wall, ours, both - ours
+
+
+def added(server: Process, drawn: Drawn, texts: list[str], at_once: int | None = None, **place: Any) -> Taken:
     with MultivectorCollection(f"upload-{uuid.uuid4().hex}", drawn, **place) as collection:
-        wall, cpu = time.perf_counter(), time.process_time()
-        collection.add(texts)
-        taken = time.perf_counter() - wall, time.process_time() - cpu
+        if at_once:
+            collection.engine.wire = replace(collection.engine.wire, in_flight=at_once)
+        taken = timed(server, lambda: collection.add(texts))
         collection.drop()
     return taken
 
 
-def upserted(drawn: Drawn, texts: list[str], url: str) -> tuple[float, float]:
+def upserted(server: Process, drawn: Drawn, texts: list[str]) -> Taken:
     """Send what `add` would, without its look-ups and fingerprints, as the client is used by hand."""
-    client = QdrantClient(url, prefer_grpc=True)
+    client = QdrantClient(server.url, prefer_grpc=True, grpc_port=server.port + 1)
     name = f"upload-{uuid.uuid4().hex}"
-    with MultivectorCollection(name, drawn, client=client) as collection:
-        wall, cpu = time.perf_counter(), time.process_time()
+
+    def upsert() -> None:
         for at in range(0, len(texts), 256):
             points = [
                 models.PointStruct(
@@ -95,7 +117,9 @@ def upserted(drawn: Drawn, texts: list[str], url: str) -> tuple[float, float]:
                 for text in texts[at : at + 256]
             ]
             client.upsert(name, points, wait=True)
-        taken = time.perf_counter() - wall, time.process_time() - cpu
+
+    with MultivectorCollection(name, drawn, client=client) as collection:
+        taken = timed(server, upsert)
         collection.drop()
     client.close()
     return taken

@@ -11,8 +11,8 @@ from colbert_qdrant.collection.stages import Stage
 
 Fusion: TypeAlias = Literal["rrf", "dbsf"]
 
-EFFORT = 2
-"""How many times the candidates such a graph is searched for (``hnsw_ef``), unless the caller says else."""
+EFFORT = 8
+"""How many times the candidates a graph of signs is searched for (``hnsw_ef``), unless the caller says else."""
 
 
 def plan_prefetch(

@@ -110,8 +110,8 @@ class Storage:
         The same for payloads; ``None``: as the server does by itself.
     hnsw
         Parameters of the vectors' graph, of first stages too; the multivector's own is switched off by the first
-        stage. What is left open is Qdrant's (``m=16``, ``ef_construct=100``), of MUVERA's stage ``m=32`` and
-        ``ef_construct=200``: by its signs a smaller graph does not reach documents that are unlike all others.
+        stage. What is left open is Qdrant's (``m=16``, ``ef_construct=100``), of MUVERA's stage ``m=32``: by its signs
+        a smaller graph does not reach documents that are unlike all others.
     shard_number, replication_factor, write_consistency_factor
         Of a cluster. A write is acknowledged by `write_consistency_factor` copies: with as many as there are copies, it
         waits for a node that is dead to come back; with 1 (Qdrant's default) it goes on, on the copies that are left.
