@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from onnx import numpy_helper
 from colbert_qdrant import ColbertEmbedder
 from colbert_qdrant.embedding import embedder, loading
 from colbert_qdrant.embedding.graph.wire import MalformedMessage
+from colbert_qdrant.embedding.hardware import CPU, open_session
 from colbert_qdrant.embedding.loading import runnable_graph
 from tiny_models import build_colbert
 
@@ -51,6 +53,20 @@ def test_weights_stay_in_their_file_and_tables_are_held_once(folder: Path) -> No
     assert graph is runnable_graph(folder / "model.onnx")
     assert len(graph.content) < 100_000
     assert sorted(graph.tables) == ["embeddings.position", "embeddings.word"]
+
+
+def test_a_session_keeps_the_tables_that_it_reads(folder: Path) -> None:
+    onnx = folder / "model.onnx"
+    session = open_session(onnx, [CPU], 1, runnable_graph(onnx))
+    gc.collect()
+    others = [np.full((512, 256), number, dtype=np.float32) for number in range(64)]  # where the tables would have lain
+    ids = np.arange(1, 41, dtype=np.int64)[None]
+    feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+
+    [ours], [theirs] = session.run(None, feeds), open_session(onnx, [CPU], 1).run(None, feeds)
+
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    del others
 
 
 def test_weights_beside_the_graph_do_too(folder: Path) -> None:

@@ -230,6 +230,8 @@ def open_session(
             f"{first} is installed and did not start (a driver or library it needs is missing); "
             "run with device='cpu', or set ORT's log level to see its reason"
         )
+    # A session reads these where they lie and does not own them: let go of, they would be read all the same.
+    session.tables_of_ours = graph.tables if graph is not None else {}
     return session
 
 
