@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +129,20 @@ def test_a_file_that_is_emptied_under_a_loaded_model_changes_nothing(folder: Pat
 
     for now, then in zip([*model.embed(TEXTS), *model.query_embed(TEXTS)], before, strict=True):
         np.testing.assert_array_equal(now, then)
+
+
+def test_tables_live_as_long_as_a_session(folder: Path) -> None:
+    file = folder / "model.onnx"
+    session = open_session(file, [CPU], 1, runnable_graph(file))
+    gc.collect()
+    tables = weakref.ref(session.graph)
+    feeds = {"input_ids": np.full((1, 4), 2000), "attention_mask": np.ones((1, 4), np.int64)}
+
+    assert np.isfinite(session.run(None, feeds)[0]).all()
+    assert tables() is runnable_graph(file)
+    del session
+    gc.collect()
+    assert tables() is None
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")

@@ -224,6 +224,7 @@ def open_session(
         if graph is not None:  # the file itself may be one that the runtime takes, and says else what is wrong with it
             return open_session(onnx, providers, intra_op_threads)
         raise InvalidModel(f"{onnx} can't be loaded as an ONNX model ({error}); fetch the file again") from error
+    session.graph = graph  # whose tables are to live as long as the session, which only points to them
     first = _name(providers[0])
     if first not in session.get_providers():
         raise ProviderUnavailable(
