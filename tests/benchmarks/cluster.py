@@ -149,21 +149,27 @@ def run(
     opened().close()
     adding, searching = (_thread(work, outcome) for work in (add, search))
     reached = lambda share: _await(lambda: state["acknowledged"] >= share * documents, adding)  # noqa: E731
+
+    def enter(phase: str) -> None:
+        """Go on to the next phase, once a search of this one can be rated."""
+        _await(lambda: any(each.phase == state["phase"] and each.acknowledged >= 10 for each in searches), searching)
+        state["phase"] = phase
+
     reached(0.2)
-    state["phase"] = KILLED
+    enter(KILLED)
     cluster.kill(killed)
     reached_when_killed = state["acknowledged"]
     time.sleep(seconds)
     outcome.added_without = state["acknowledged"] - reached_when_killed
     cluster.start(killed)
-    state["phase"] = BACK
+    enter(BACK)
     cluster.await_active("docs", asked=stays)
     reached(0.6)
-    state["phase"] = LEAVING
+    enter(LEAVING)
     cluster.remove(leaving, asked=stays)
     adding.join()
     cluster.await_active("docs", asked=stays)
-    state["phase"] = AFTER
+    enter(AFTER)
     time.sleep(2)
     state["done"] = True
     searching.join()
@@ -227,8 +233,8 @@ def _thread(work: Callable[[], None], outcome: Outcome) -> threading.Thread:
     return thread
 
 
-def _await(reached: Callable[[], bool], adding: threading.Thread) -> None:
-    while not reached() and adding.is_alive():
+def _await(reached: Callable[[], bool], working: threading.Thread) -> None:
+    while not reached() and working.is_alive():
         time.sleep(0.02)
 
 
