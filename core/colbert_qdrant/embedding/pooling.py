@@ -29,6 +29,9 @@ _BLOCK = 2048
 _ROUNDS = 16
 """Rounds of merging after which ties are told apart: without ties 7 to 14 are needed, half of them for most merges."""
 
+_FEW = 6
+"""Pairs that are merged one by one sooner than together."""
+
 _MULTIPLY_ADDS = 500_000
 """The largest single product; above it OpenBLAS wakes its threads, which can take ten times as long on busy cores."""
 
@@ -268,6 +271,10 @@ def _merge(squared: _Matrix, size: _Matrix, left: _Indices, right: _Indices, gap
 
     The `right` clusters, each at the distance `gap`, are nobody's nearest from now on.
     """
+    if len(left) <= _FEW:
+        for a_place, b_place, apart in zip(left.tolist(), right.tolist(), gap.tolist(), strict=True):
+            _merge_pair(squared, size, a_place, b_place, apart)
+        return
     a, b = size.take(left)[:, np.newaxis], size.take(right)[:, np.newaxis]
     both = a + b
     # In place, because most of the time would go into fresh memory.
@@ -292,3 +299,20 @@ def _merge(squared: _Matrix, size: _Matrix, left: _Indices, right: _Indices, gap
     squared[:, left] = rows.T
     squared[:, right] = np.inf
     size[left] = both[:, 0]
+
+
+def _merge_pair(squared: _Matrix, size: _Matrix, left: int, right: int, gap: float) -> None:
+    """Do the same for one pair: a sixth of the time that it takes for any number."""
+    both = size[left] + size[right]
+    row, other = squared[left], squared[right]
+    row *= size + size[left]
+    other *= size + size[right]
+    row += other
+    np.multiply(size, gap, out=other)
+    row -= other
+    np.add(size, both, out=other)
+    row /= other
+    row[left] = np.inf
+    squared[:, left] = row
+    squared[:, right] = np.inf
+    size[left] = both
