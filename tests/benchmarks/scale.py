@@ -174,7 +174,7 @@ def load(engine: str, collection: MultivectorCollection, documents: int, folder:
         segments=collection.engine.client.get_collection("scale").segments_count,
         own=own,
         mapped=mapped,
-        disk=on_disk(folder),
+        disk=steady(folder),
         estimated_memory=estimate.memory,
         estimated_disk=estimate.disk,
     )
@@ -257,6 +257,15 @@ def cpu_seconds(process: int) -> float:
         return ours
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     return ours + (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def steady(folder: Path) -> int:
+    """Return what the files take once the segments that were rewritten are gone."""
+    sizes = [on_disk(folder)]
+    while len(sizes) < 60 and (len(sizes) < 10 or len(set(sizes[-10:])) > 1):
+        time.sleep(1)
+        sizes.append(on_disk(folder))
+    return sizes[-1]
 
 
 def on_disk(folder: Path) -> int:
