@@ -209,7 +209,7 @@ _MODELS = (
         description="ColBERT on ModernBERT, English, 149M parameters, 2026",
         hf="lightonai/LateOn",
         spec={**MODERN_COLBERT, "document_length": 300, "dim": 128},
-        ndcg={"BEIR": 57.22},  # https://huggingface.co/blog/lightonai/denseon-lateon
+        ndcg={"BEIR": 57.22},  # https://lighton.ai/lighton-blogs/the-retriever-you-actually-need
     ),
     RegisteredModel(
         model="lightonai/LateOn-Code",
@@ -220,7 +220,6 @@ _MODELS = (
         description="LateOn for source code: ModernBERT, English and code, 2,048 tokens",
         hf="lightonai/LateOn-Code",
         spec={"document_length": 2048, "dim": 128},
-        ndcg={"MTEB(Code, v1)": 74.12},  # https://huggingface.co/lightonai/LateOn-Code
     ),
     RegisteredModel(
         model="lightonai/LateOn-Code-edge",
@@ -232,7 +231,6 @@ _MODELS = (
         hf="lightonai/LateOn-Code-edge",
         quantized_file="model_int8.onnx",
         spec={"document_length": 2048, "dim": 48},
-        ndcg={"MTEB(Code, v1)": 66.64},
     ),
     RegisteredModel(
         model="lightonai/mLateOn",
