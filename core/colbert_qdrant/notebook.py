@@ -9,12 +9,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from colbert_qdrant.terminal import printable
 
 if TYPE_CHECKING:
-    from colbert_qdrant.collection.points import Hit
+    from colbert_qdrant.passages import Passage
 
 _LINE = 88
 """Characters of a hit's text in a list."""
@@ -27,7 +27,41 @@ def is_watched() -> bool:
     return is_terminal or hasattr(shell, "kernel")
 
 
-def hit_html(hit: Hit) -> str:
+class Shown(Protocol):
+    """What a hit shows of itself."""
+
+    @property
+    def id(self) -> str:
+        """Of the record."""
+        ...
+
+    @property
+    def text(self) -> str:
+        """As it is stored."""
+        ...
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """The caller's own."""
+        ...
+
+    @property
+    def score(self) -> float:
+        """MaxSim."""
+        ...
+
+    @property
+    def relevance(self) -> float:
+        """From 0 to 1."""
+        ...
+
+    @property
+    def passages(self) -> Sequence[Passage]:
+        """What of the text answers."""
+        ...
+
+
+def hit_html(hit: Shown) -> str:
     """Return a hit as a card: relevance as a bar, id, metadata, text with the passages that answer marked."""
     facts = " · ".join(f"{escape(str(key))}: {escape(str(value))}" for key, value in hit.metadata.items())
     width = f"{100 * hit.relevance:.0f}%"
@@ -39,7 +73,7 @@ def hit_html(hit: Hit) -> str:
     )
 
 
-def hit_line(hit: Hit) -> str:
+def hit_line(hit: Shown) -> str:
     """Return a hit as a line: relevance, id, the beginning of its text, or of the passage that answers best."""
     said = " ".join(printable(hit.passages[0].text if hit.passages else hit.text).split())
     return f"{hit.relevance:.2f}  {printable(hit.id)}  {said if len(said) <= _LINE else f'{said[:_LINE].rstrip()}…'}"
@@ -60,7 +94,7 @@ def counts_html(counts: Mapping[str, Any]) -> str:
     return table_html(list(counts), [[f"{value:,}" for value in counts.values()]])
 
 
-def _marked(hit: Hit) -> str:
+def _marked(hit: Shown) -> str:
     said, end = [], 0
     for passage in sorted(hit.passages, key=lambda passage: passage.start):
         start = max(end, passage.start)

@@ -198,6 +198,7 @@ async def test_an_asynchronous_collection_is_opened_first(words: Any) -> None:
         ("fox", None, {}, "single question"),
         (["fox"], {"bear": "fox-barn"}, {}, "judges none of the questions"),
         (["fox"], {"fox": {}}, {}, "judges none"),
+        (["fox"], ["fox-barn"], {}, "qrels is a list"),
         (["fox"], {"fox": "no-such"}, {}, "none of the 1 records"),
         (["fox"], {"fox": {"fox-barn": 0.5}}, {}, "a grade is a whole number"),
         (["fox"], None, {"limit": 5}, "limit=5"),

@@ -52,6 +52,8 @@ def as_questions(queries: Mapping[str, Query] | Iterable[str], qrels: Mapping[st
         raise InvalidInput("there are no questions; give at least one, better fifty")
     if qrels is None:
         return Questions(named, None)
+    if not isinstance(qrels, Mapping):
+        raise InvalidInput(f"qrels is a {type(qrels).__name__}; give what answers each question by the question's name")
     grades = {str(name): _grades(str(name), given) for name, given in qrels.items()}
     known = {name: found for name, found in grades.items() if name in named and found}
     if not known:
