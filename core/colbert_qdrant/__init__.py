@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from colbert_qdrant.collection.aio import AsyncMultivectorCollection
-    from colbert_qdrant.collection.ingest import AddReport
     from colbert_qdrant.collection.points import Hit, Record
     from colbert_qdrant.collection.ranking import Blend
+    from colbert_qdrant.collection.reports import AddReport
     from colbert_qdrant.collection.searching import SearchKeywords, SearchOptions
     from colbert_qdrant.collection.stages import Bm25, Dense, Sparse
     from colbert_qdrant.collection.storage import Storage
@@ -49,7 +49,7 @@ __version__ = "0.1.0"
 
 _MODULE_OF = {
     "AccessDenied": "colbert_qdrant.errors",
-    "AddReport": "colbert_qdrant.collection.ingest",
+    "AddReport": "colbert_qdrant.collection.reports",
     "AsyncMultivectorCollection": "colbert_qdrant.collection.aio",
     "Blend": "colbert_qdrant.collection.ranking",
     "Bm25": "colbert_qdrant.collection.stages",

@@ -11,9 +11,10 @@ from uuid import uuid4
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 
+from colbert_qdrant.collection.columns import Source, check_records
 from colbert_qdrant.collection.engines import PlaceKeywords
-from colbert_qdrant.collection.ingest import AddReport, Source, check_records
 from colbert_qdrant.collection.operations import RecordId
+from colbert_qdrant.collection.reports import AddReport
 from colbert_qdrant.collection.schema import DEFAULT_VECTOR
 from colbert_qdrant.collection.sync import MultivectorCollection
 from colbert_qdrant.embedders import embedder_dim, windowed

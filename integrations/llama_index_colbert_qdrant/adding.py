@@ -18,7 +18,7 @@ from llama_index_colbert_qdrant import migration
 from llama_index_colbert_qdrant.embedding import embeddings_of
 
 if TYPE_CHECKING:
-    from colbert_qdrant.collection.ingest import AddReport
+    from colbert_qdrant.collection.reports import AddReport
 
 _NAMED = 3
 """Failures whose reasons an error gives."""

@@ -67,7 +67,9 @@ class ColbertVectorStoreIndex(VectorStoreIndex):
 
     def refresh_ref_docs(self, documents: Sequence[Document], **update_kwargs: Any) -> list[bool]:
         """Store what is new, has changed or was stored in part; the store says what it holds, also after a restart."""
-        torn = self._learn(self._store.document_hashes(self._unknown(documents)))
+        unknown = [document.id_ for document in documents if self.docstore.get_document_hash(document.id_) is None]
+        whole, torn = _told_apart(self._store.document_hashes(unknown))
+        self.docstore.set_document_hashes(whole)
         if torn:
             self.insert_documents([document for document in documents if document.id_ in torn])
         refreshed = super().refresh_ref_docs(documents, **update_kwargs)
@@ -75,24 +77,26 @@ class ColbertVectorStoreIndex(VectorStoreIndex):
 
     async def arefresh_ref_docs(self, documents: Sequence[Document], **update_kwargs: Any) -> list[bool]:
         """Do as `refresh_ref_docs` does, without blocking."""
-        torn = self._learn(await self._store.adocument_hashes(self._unknown(documents)))
+        unknown = [
+            document.id_ for document in documents if await self.docstore.aget_document_hash(document.id_) is None
+        ]
+        whole, torn = _told_apart(await self._store.adocument_hashes(unknown))
+        await self.docstore.aset_document_hashes(whole)
         if torn:
             await asyncio.to_thread(self.insert_documents, [document for document in documents if document.id_ in torn])
         refreshed = await super().arefresh_ref_docs(documents, **update_kwargs)
         return [was or document.id_ in torn for was, document in zip(refreshed, documents, strict=True)]
 
-    def _unknown(self, documents: Sequence[Document]) -> list[str]:
-        return [document.id_ for document in documents if self.docstore.get_document_hash(document.id_) is None]
-
-    def _learn(self, stored: Mapping[str, str | None]) -> set[str]:
-        """Remember the hashes of documents that are stored whole; returns the others."""
-        self.docstore.set_document_hashes({doc_id: known for doc_id, known in stored.items() if known is not None})
-        return {doc_id for doc_id, known in stored.items() if known is None}
-
     @property
     def _store(self) -> ColbertQdrantVectorStore:
         store: Any = self.vector_store
         return store  # type: ignore[no-any-return]
+
+
+def _told_apart(stored: Mapping[str, str | None]) -> tuple[dict[str, str], set[str]]:
+    """Return the hashes of documents that are stored whole, and the ids of those stored in part."""
+    whole = {doc_id: known for doc_id, known in stored.items() if known is not None}
+    return whole, stored.keys() - whole.keys()
 
 
 def _as_told(query: QueryBundle) -> QueryBundle:

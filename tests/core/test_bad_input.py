@@ -118,9 +118,9 @@ BAD = {
     "a mapping for metadatas": (
         adding(texts=["a"], metadatas={"year": 1}),
         InvalidInput,
-        r"metadatas is a single dict.*\[metadata\]",
+        r"metadatas is a single dict.*metadatas=\[\.\.\.\]",
     ),
-    "a string for ids": (adding(texts=["a"], ids="x"), InvalidInput, r"ids is a single str.*\[id\]"),
+    "a string for ids": (adding(texts=["a"], ids="x"), InvalidInput, r"ids is a single str.*ids=\[\.\.\.\]"),
     "an empty query": (searching(query=" "), InvalidInput, "query is ' '.*words to look for"),
     "a limit of None": (searching(query="a", limit=None), InvalidInput, "limit=None"),
     "a limit that is a string": (searching(query="a", limit="5"), InvalidInput, "limit='5'"),

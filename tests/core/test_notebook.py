@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from colbert_qdrant import Hit, Passage
-from colbert_qdrant.collection.ingest import AddReport, Failure
 from colbert_qdrant.collection.progress import progress_bar
+from colbert_qdrant.collection.reports import AddReport, Failure
 from colbert_qdrant.evaluation import Estimate, Evaluation, Setting
 
 TEXT = "Opens at nine. <b>Tea</b> & cake upstairs. Groups pay half."

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from colbert_qdrant.collection.ingest import AddReport
 from colbert_qdrant.collection.progress import progress_bar
+from colbert_qdrant.collection.reports import AddReport
 
 
 def test_a_bar_is_there_before_the_first_report(

@@ -107,7 +107,7 @@ def index(
     if to_json:
         terminal.say_json(summary)
     else:
-        say_summary(summary, failed, said_of(corpus.skipped), target)
+        say_summary(summary, failed, target, said_of(corpus.skipped))
         say_what_is_old(len(missing), before, given, target)
     if failed:
         raise click.exceptions.Exit(1)
@@ -153,9 +153,10 @@ def say_size(target: Target, making: Making, texts: Sequence[str], *, to_json: b
         terminal.say(f"{size} (estimated from {min(SAMPLE, len(texts))} of them)")
 
 
-def say_summary(summary: Mapping[str, Any], failed: Sequence[Failed], skipped: str, target: Target) -> None:
+def say_summary(summary: Mapping[str, Any], failed: Sequence[Failed], target: Target, skipped: str = "") -> None:
     """Say what became of the documents; failures go to standard error."""
-    counts = {what: summary[what] for what in ("added", "updated", "unchanged", "removed")} | {"failed": len(failed)}
+    told = ("encoded", "added", "updated", "unchanged", "removed")
+    counts = {what: summary[what] for what in told if what in summary} | {"failed": len(failed)}
     terminal.say(", ".join(f"{count:,} {what}" for what, count in counts.items() if count) or "nothing to do")
     if skipped:
         terminal.say(skipped)

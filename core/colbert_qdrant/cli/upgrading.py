@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from colbert_qdrant.cli import terminal
-from colbert_qdrant.cli.indexing import FAILURES_SHOWN
+from colbert_qdrant.cli.indexing import say_summary
 from colbert_qdrant.cli.options import as_json, carefully, on_collection
+from colbert_qdrant.cli.reading import Failed
 from colbert_qdrant.cli.target import Target
 
 PROGRAMS = "langchain-qdrant, LlamaIndex, Haystack and mcp-server-qdrant"
@@ -49,11 +50,7 @@ def upgrade(*, target: Target, content_key: str | None, metadata_key: str | None
     if to_json:
         terminal.say_json(summary)
     else:
-        counts = {"encoded": report.encoded, "unchanged": report.unchanged, "failed": len(report.failed)}
-        terminal.say(", ".join(f"{count:,} {what}" for what, count in counts.items() if count) or "nothing to do")
-        terminal.say(f"{documents:,} documents in {target.described} · {embedder.model_name}", dim=True)
-        for failure in report.failed[:FAILURES_SHOWN]:
-            terminal.complain(f"Failed: {failure.id}: {failure.reason}")
+        say_summary(summary, [Failed(str(failure.id), failure.reason) for failure in report.failed], target)
     if report.failed:
         raise click.exceptions.Exit(1)
 

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 from qdrant_client import models
 
 from colbert_qdrant.collection import administration, citing, ingest, operations, searching
+from colbert_qdrant.collection.columns import Source
 from colbert_qdrant.collection.driving import AsyncDriver, InThreads
 from colbert_qdrant.collection.engines import AsyncEngine, Place, connect, connect_async
 from colbert_qdrant.collection.indexes import Index
-from colbert_qdrant.collection.ingest import AddReport, OnError, Source
 from colbert_qdrant.collection.managed import AsyncManagedCollection
 from colbert_qdrant.collection.operations import Query, RecordId
 from colbert_qdrant.collection.points import Hit, Record
 from colbert_qdrant.collection.progress import progress_bar
+from colbert_qdrant.collection.reports import AddReport, OnError
 from colbert_qdrant.collection.schema import DEFAULT_VECTOR, Layout
 from colbert_qdrant.collection.searching import SearchKeywords
 from colbert_qdrant.collection.stages import Stage, as_stages

@@ -36,16 +36,17 @@ def agreed(layout: Layout, arguments: Mapping[str, Any]) -> Operation[dict[Point
     arguments
         Of ``retrieve``.
     """
+    is_known = True
     for copies in range(layout.copies, 1, -1):
         try:
             found = yield Call("retrieve", {**arguments, "consistency": copies})
             return {record.id: record for record in found}
         except EngineUnavailable as error:
-            if _KNOWN_TO_BE_AWAY not in str(error):
-                found = yield from patient(Call("retrieve", dict(arguments)))
-                return {record.id: _without_hash(record) for record in found}
+            is_known = _KNOWN_TO_BE_AWAY in str(error)
+        if not is_known:
+            break
     found = yield from patient(Call("retrieve", dict(arguments)))
-    return {record.id: record for record in found}
+    return {record.id: record if is_known else _without_hash(record) for record in found}
 
 
 def _without_hash(record: models.Record) -> models.Record:

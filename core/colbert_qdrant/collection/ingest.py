@@ -7,125 +7,32 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import islice, tee
-from typing import Any, Literal, TypeAlias
+from itertools import islice
+from typing import Any, TypeAlias
 
 import numpy as np
 from qdrant_client import models
 
 from colbert_qdrant.collection import copies, growing, points, stage_vectors
-from colbert_qdrant.collection.operations import Begin, Call, Finish, Operation, RecordId, Start
+from colbert_qdrant.collection.columns import Source, check_records
+from colbert_qdrant.collection.operations import Begin, Call, Finish, Operation, Start
 from colbert_qdrant.collection.patience import patient
 from colbert_qdrant.collection.points import NewRecord, PointId, Wire
+from colbert_qdrant.collection.reports import AddReport, Failure, OnError
 from colbert_qdrant.collection.schema import Layout
-from colbert_qdrant.collection.stages import Stage
 from colbert_qdrant.embedders import encoded_all
 from colbert_qdrant.errors import ColbertQdrantError, InvalidInput
-from colbert_qdrant.notebook import counts_html
 from colbert_qdrant.types import Embedder
-
-OnError: TypeAlias = Literal["raise", "skip"]
 
 WINDOW = 64
 """Texts that are looked up, encoded and uploaded together. One window is encoded while the one before it is sent; these
 two are in memory, and the requests that a server has not acknowledged yet (`Wire.in_flight`)."""
 
 _IDS_AT_ONCE = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A record that was left out.
-
-    Parameters
-    ----------
-    position
-        Of its text among the texts, from 0.
-    id
-        The id that was given for it, if one was.
-    reason
-        What is wrong with it.
-    """
-
-    position: int
-    id: RecordId | None
-    reason: str
-
-
-@dataclass(slots=True)
-class AddReport:
-    """What became of the records given to `add`.
-
-    Parameters
-    ----------
-    ids
-        Of all that are stored now, in the order of the texts.
-    added, updated, unchanged
-        How many were new, replaced another or its metadata, or were there already and cost no more than a look-up.
-    encoded
-        How many texts were encoded.
-    failed
-        Those left out, with ``on_error="skip"``.
-    """
-
-    ids: list[str] = field(default_factory=list, repr=False)
-    added: int = 0
-    updated: int = 0
-    unchanged: int = 0
-    encoded: int = 0
-    failed: list[Failure] = field(default_factory=list)
-
-    @property
-    def stored(self) -> int:
-        """How many records are in the collection now."""
-        return self.added + self.updated + self.unchanged
-
-    def _repr_html_(self) -> str:
-        counts = {name: getattr(self, name) for name in ("added", "updated", "unchanged", "encoded")}
-        return counts_html({**counts, "failed": len(self.failed)})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """What to add, in columns; see `MultivectorCollection.add`."""
-
-    texts: Iterable[str] | None
-    metadatas: Iterable[Mapping[str, Any] | None] | None = None
-    ids: Iterable[RecordId | None] | None = None
-    extras: Iterable[Mapping[str, Any]] | None = None
-    encoded_as: Iterable[str] | None = None
-    vectors: Iterable[Any] | None = None
-    stage_vectors: Mapping[str, Iterable[Any]] | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse a string, whose characters would be taken for texts, and vectors of no stage."""
-        for name in ("metadatas", "ids", "extras", "encoded_as", "vectors"):
-            column = getattr(self, name)
-            if isinstance(column, str | bytes) or (isinstance(column, Mapping) and name in ("metadatas", "extras")):
-                raise InvalidInput(f"{name} is a single {type(column).__name__}; give one for each text: [{name[:-1]}]")
-        if self.stage_vectors is not None and not isinstance(self.stage_vectors, Mapping):
-            raise InvalidInput(
-                f"stage_vectors is a {type(self.stage_vectors).__name__}; give the vectors by stage: {{'dense': [...]}}"
-            )
-        if self.texts is None:
-            if self.vectors is None:
-                raise InvalidInput("neither texts nor vectors: give one of them")
-            return
-        if isinstance(self.texts, str | bytes | bytearray | Mapping) or not isinstance(self.texts, Iterable):
-            raise InvalidInput(f"texts is a {type(self.texts).__name__}; give an iterable of strings, such as [text]")
-
-    @property
-    def is_at_hand(self) -> bool:
-        """Whether all is in memory already, and may be looked at before anything is written."""
-        texts = self.vectors if self.texts is None else self.texts
-        beside = [self.vectors, *(self.stage_vectors or {}).values()]
-        return isinstance(texts, Sequence | np.ndarray) and all(
-            isinstance(column, Sequence | np.ndarray | None) for column in beside
-        )
 
 
 Payload: TypeAlias = dict[str, Any]
@@ -193,81 +100,6 @@ def add(
         error.add_note(f"{report.stored} texts were stored before; what is stored is not encoded again in a second run")
         raise
     return report, layout
-
-
-def check_records(
-    source: Source, report: AddReport, on_error: OnError, dim: int, stages: Sequence[Stage] = ()
-) -> Iterator[NewRecord]:
-    """Bring the columns together, each record checked.
-
-    Raises
-    ------
-    InvalidInput
-        A column is shorter or longer than the texts, or is of no stage; with ``on_error="raise"`` also a record that
-        can't be stored, or an id that stands twice.
-    """
-    absent = object()
-    columns = {
-        name: iter(column)
-        for name, column in (
-            ("metadatas", source.metadatas),
-            ("ids", source.ids),
-            ("extras", source.extras),
-            ("encoded_as", source.encoded_as),
-            ("vectors", source.vectors),
-        )
-        if column is not None
-    }
-    of_stage = {f"stage_vectors[{name!r}]": name for name in stage_vectors.columns_of(source.stage_vectors, stages)}
-    columns |= {column: iter((source.stage_vectors or {})[name]) for column, name in of_stage.items()}
-    texts = source.texts
-    if texts is None:  # vectors without a text, of a page's image, say
-        texts, columns["vectors"] = _blanks_beside(columns["vectors"])
-    seen: set[PointId] = set()
-    position = -1
-    for position, text in enumerate(texts):
-        values: dict[str, Any] = {name: next(column, absent) for name, column in columns.items()}
-        for name, value in values.items():
-            if value is absent:
-                raise InvalidInput(f"{name} ends after {position}, texts goes on: give one for each text")
-        record_id = values.get("ids")
-        try:
-            record = points.check_record(
-                position,
-                text,
-                values.get("metadatas"),
-                record_id,
-                values.get("extras"),
-                values.get("encoded_as"),
-                values.get("vectors"),
-                dim,
-            )
-            if of_stage:
-                given = {name: values[column] for column, name in of_stage.items()}
-                record = replace(record, stage_vectors=stage_vectors.check_given(stages, given, position))
-            qdrant_id = points.point_id(record.id)
-            if qdrant_id in seen:
-                if record_id is None:  # the same text with the same metadata is the same record
-                    report.ids.append(record.id)
-                    continue
-                raise InvalidInput(f"id {record_id!r} stands twice in this call, again at position {position}")
-        except InvalidInput as error:
-            if on_error == "raise":
-                raise
-            report.failed.append(Failure(position, record_id, str(error)))
-            continue
-        seen.add(qdrant_id)
-        report.ids.append(record.id)
-        yield record
-    for name, column in columns.items():
-        if next(column, absent) is not absent:
-            raise InvalidInput(f"{name} goes on after the {position + 1} texts: give one for each text")
-
-
-def _blanks_beside(vectors: Iterator[Any]) -> tuple[Iterator[str], Iterator[Any]]:
-    """Return an empty text for each of the vectors, and the vectors."""
-    ahead, behind = tee(vectors)
-    return ("" for _ in ahead), behind
 
 
 def refusals(layout: Layout, texts: Sequence[str]) -> Operation[list[Failure]]:

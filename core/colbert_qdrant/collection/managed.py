@@ -10,10 +10,10 @@ from colbert_qdrant.collection import administration, growing, indexes, operatio
 from colbert_qdrant.collection.driving import AsyncDriver, Driver, InThreads
 from colbert_qdrant.collection.engines import Place, PlaceKeywords, connect, connect_async
 from colbert_qdrant.collection.indexes import Index
-from colbert_qdrant.collection.ingest import AddReport
 from colbert_qdrant.collection.operations import Operation
 from colbert_qdrant.collection.progress import progress_bar
 from colbert_qdrant.collection.reopening import Reopened
+from colbert_qdrant.collection.reports import AddReport
 from colbert_qdrant.collection.schema import DEFAULT_VECTOR, Layout
 from colbert_qdrant.collection.stages import Stage, as_stages
 from colbert_qdrant.embedders import NoEmbedder, as_embedder

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import Any
 
-from colbert_qdrant.collection.ingest import AddReport
+from colbert_qdrant.collection.reports import AddReport
 from colbert_qdrant.notebook import is_watched
 
 _PATIENCE = 0.5

@@ -13,14 +13,15 @@ from qdrant_client import models
 
 from colbert_qdrant._fork import renewed_after_fork
 from colbert_qdrant.collection import administration, citing, ingest, operations, searching
+from colbert_qdrant.collection.columns import Source
 from colbert_qdrant.collection.driving import Driver
 from colbert_qdrant.collection.engines import Place, connect
 from colbert_qdrant.collection.indexes import Index
-from colbert_qdrant.collection.ingest import AddReport, Failure, OnError, Source
 from colbert_qdrant.collection.managed import ManagedCollection
 from colbert_qdrant.collection.operations import Query, RecordId
 from colbert_qdrant.collection.points import Hit, Record
 from colbert_qdrant.collection.progress import progress_bar
+from colbert_qdrant.collection.reports import AddReport, Failure, OnError
 from colbert_qdrant.collection.schema import DEFAULT_VECTOR, Layout
 from colbert_qdrant.collection.searching import SearchKeywords
 from colbert_qdrant.collection.stages import Stage, as_stages

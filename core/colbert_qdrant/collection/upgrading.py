@@ -20,10 +20,11 @@ from qdrant_client import models
 
 from colbert_qdrant.collection import foreign, ingest, points, schema
 from colbert_qdrant.collection.foreign import Writer
-from colbert_qdrant.collection.ingest import WINDOW, AddReport, Failure
+from colbert_qdrant.collection.ingest import WINDOW
 from colbert_qdrant.collection.operations import Call, Finish, Operation, Start
 from colbert_qdrant.collection.patience import patient
 from colbert_qdrant.collection.points import NewRecord, Wire
+from colbert_qdrant.collection.reports import AddReport, Failure
 from colbert_qdrant.collection.schema import METADATA_KEY, UPGRADED_KEY, Layout
 from colbert_qdrant.collection.stages import Dense, Stage
 from colbert_qdrant.embedders import embedder_dim, embedder_settings

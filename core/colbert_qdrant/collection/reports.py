@@ -1,0 +1,63 @@
+"""What became of the records given to `add`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from colbert_qdrant.collection.operations import RecordId
+from colbert_qdrant.notebook import counts_html
+
+OnError: TypeAlias = Literal["raise", "skip"]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A record that was left out.
+
+    Parameters
+    ----------
+    position
+        Of its text among the texts, from 0.
+    id
+        The id that was given for it, if one was.
+    reason
+        What is wrong with it.
+    """
+
+    position: int
+    id: RecordId | None
+    reason: str
+
+
+@dataclass(slots=True)
+class AddReport:
+    """What became of the records given to `add`.
+
+    Parameters
+    ----------
+    ids
+        Of all that are stored now, in the order of the texts.
+    added, updated, unchanged
+        How many were new, replaced another or its metadata, or were there already and cost no more than a look-up.
+    encoded
+        How many texts were encoded.
+    failed
+        Those left out, with ``on_error="skip"``.
+    """
+
+    ids: list[str] = field(default_factory=list, repr=False)
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    encoded: int = 0
+    failed: list[Failure] = field(default_factory=list)
+
+    @property
+    def stored(self) -> int:
+        """How many records are in the collection now."""
+        return self.added + self.updated + self.unchanged
+
+    def _repr_html_(self) -> str:
+        counts = {name: getattr(self, name) for name in ("added", "updated", "unchanged", "encoded")}
+        return counts_html({**counts, "failed": len(self.failed)})
