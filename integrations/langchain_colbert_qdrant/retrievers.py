@@ -17,11 +17,12 @@ from colbert_qdrant.embedders import windowed
 from colbert_qdrant.errors import InvalidInput
 from colbert_qdrant.rerank import ColbertReranker
 from colbert_qdrant.types import Embedder
+from langchain_colbert_qdrant.adding import checked_columns
 from langchain_colbert_qdrant.documents import candidates, copy_with_score, in_order
 from langchain_colbert_qdrant.filters import FilterLike, all_of
 from langchain_colbert_qdrant.options import RetrieverOptions, RetrieverTextsOptions, TokenEmbedding
 from langchain_colbert_qdrant.searches import check_threshold
-from langchain_colbert_qdrant.vectorstores import ColbertQdrantVectorStore, checked_columns
+from langchain_colbert_qdrant.vectorstores import ColbertQdrantVectorStore
 
 
 class ColbertQdrantRetriever(BaseRetriever):

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self, Unpack, overload
-from uuid import uuid4
 
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 
-from colbert_qdrant.collection.columns import Source, check_records
 from colbert_qdrant.collection.engines import PlaceKeywords
 from colbert_qdrant.collection.operations import RecordId
-from colbert_qdrant.collection.reports import AddReport
 from colbert_qdrant.collection.schema import DEFAULT_VECTOR
 from colbert_qdrant.collection.sync import MultivectorCollection
 from colbert_qdrant.embedders import embedder_dim, windowed
 from colbert_qdrant.errors import InvalidInput
 from colbert_qdrant.types import Embedder
+from langchain_colbert_qdrant.adding import checked_columns, options_of, with_ids, without_wait
 from langchain_colbert_qdrant.documents import to_documents
 from langchain_colbert_qdrant.filters import FilterLike
 from langchain_colbert_qdrant.options import (
@@ -306,8 +303,8 @@ class ColbertQdrantVectorStore(CollectionSearches):
         InvalidInput
             A text, metadata or id is wrong, or there is not one for each text; nothing was written.
         """
-        texts, chosen = _with_ids(texts, ids)
-        return self.collection.add(texts, metadatas, chosen, **_adding(batch_size, kwargs)).ids
+        texts, chosen = with_ids(texts, ids)
+        return self.collection.add(texts, metadatas, chosen, **options_of(batch_size, kwargs)).ids
 
     async def aadd_texts(
         self,
@@ -318,8 +315,8 @@ class ColbertQdrantVectorStore(CollectionSearches):
         **kwargs: Any,
     ) -> list[str]:
         """Do as `add_texts` does."""
-        texts, chosen = _with_ids(texts, ids)
-        return (await self.collection.as_async().add(texts, metadatas, chosen, **_adding(batch_size, kwargs))).ids
+        texts, chosen = with_ids(texts, ids)
+        return (await self.collection.as_async().add(texts, metadatas, chosen, **options_of(batch_size, kwargs))).ids
 
     def delete(self, ids: Iterable[RecordId] | None = None, *, filter: FilterLike | None = None, **kwargs: Any) -> bool:
         """Delete documents by id, by filter, or those of the ids that pass the filter; missing ones are no error.
@@ -336,14 +333,14 @@ class ColbertQdrantVectorStore(CollectionSearches):
         InvalidInput
             Neither is given: to empty the store give ``filter=models.Filter()``.
         """
-        self.collection.delete(ids, filter=self._filter(filter), **_without_wait(kwargs))
+        self.collection.delete(ids, filter=self._filter(filter), **without_wait(kwargs))
         return True
 
     async def adelete(
         self, ids: Iterable[RecordId] | None = None, *, filter: FilterLike | None = None, **kwargs: Any
     ) -> bool:
         """Do as `delete` does."""
-        await self.collection.as_async().delete(ids, filter=self._filter(filter), **_without_wait(kwargs))
+        await self.collection.as_async().delete(ids, filter=self._filter(filter), **without_wait(kwargs))
         return True
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
@@ -447,15 +444,6 @@ def _named(embedding: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     return {**options, "embedding": embedding, "collection_name": DEFAULT_COLLECTION if name is None else name}
 
 
-def checked_columns(texts: Iterable[str], metadatas: Any, ids: Any) -> tuple[Any, Any, Any]:
-    """Return what is to be stored, each record checked, before there is a collection or one is removed for it."""
-    texts, ids = _with_ids(texts, ids)
-    metadatas = metadatas if metadatas is None else list(metadatas)
-    source = Source(texts=texts, metadatas=metadatas, ids=ids)
-    deque(check_records(source, AddReport(), "raise", dim=0), maxlen=0)  # no vectors are given, of whatever dimension
-    return texts, metadatas, ids
-
-
 def _opened(embedding: Any) -> Embedder:
     """Return the embedder, before anything is made or removed for its vectors."""
     if embedding is None:
@@ -463,26 +451,3 @@ def _opened(embedding: Any) -> Embedder:
     embedder = windowed(embedding)
     embedder_dim(embedder)
     return embedder
-
-
-def _with_ids(texts: Iterable[str], ids: Iterable[RecordId | None] | None) -> tuple[Sequence[str], Sequence[RecordId]]:
-    """Return the texts, known in full and so checked in full before anything is written, and an id for each."""
-    if isinstance(texts, str):
-        raise InvalidInput(f"texts is the string {texts!r:.40}; give an iterable of strings, such as [text]")
-    texts = list(texts)
-    given = [None] * len(texts) if ids is None else ids
-    return texts, [str(uuid4()) if text_id is None else text_id for text_id in given]
-
-
-def _adding(batch_size: int | None, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the keywords of `MultivectorCollection.add`."""
-    if batch_size is not None and options.get("on_error") == "skip":
-        raise InvalidInput(
-            'on_error="skip" with batch_size: LangChain\'s index() gives a batch_size, and its record manager would '
-            "remember what was left out as stored, for good. Leave out first what collection.plan(texts) finds"
-        )
-    return _without_wait(options)
-
-
-def _without_wait(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if name != "wait"}

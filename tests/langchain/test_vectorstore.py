@@ -453,3 +453,18 @@ class TestAsRetriever:
 def multivector(size: int, distance: models.Distance = models.Distance.COSINE) -> models.VectorParams:
     comparator = models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM)
     return models.VectorParams(size=size, distance=distance, multivector_config=comparator)
+
+
+@pytest.mark.parametrize(
+    "columns", [{"texts": {"a": "red apple"}}, {"texts": ["red apple"], "ids": "a"}], ids=["texts", "ids"]
+)
+def test_a_single_value_or_a_mapping_is_no_column(
+    open_store: Callable[..., ColbertQdrantVectorStore], offline: ColbertEmbedder, columns: dict[str, Any]
+) -> None:
+    store = open_store()
+
+    with pytest.raises(InvalidInput, match=r"is a (single str|dict)"):
+        store.add_texts(**columns)
+    with pytest.raises(InvalidInput, match=r"is a (single str|dict)"):
+        ColbertQdrantVectorStore.from_texts(embedding=offline, **columns)
+    assert store.collection.count() == 0
