@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Callable, Generator, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,11 @@ def tiny(tiny_folder: Path) -> ColbertEmbedder:
     return ColbertEmbedder(tiny_folder, threads=2)
 
 
+@cache
+def drawn(seed: int, dim: int) -> np.ndarray:
+    return np.random.RandomState(seed % 2**32).standard_normal(dim)
+
+
 class WordEmbedder:
     """An honest small embedder: a word is a vector that depends on the word alone, so equal words score 1."""
 
@@ -62,7 +68,7 @@ class WordEmbedder:
     query_embed = embed
 
     def _encode(self, text: str) -> np.ndarray:
-        rows = [np.random.RandomState(sum(map(ord, word)) % 2**32).standard_normal(self.dim) for word in text.split()]
+        rows = [drawn(sum(map(ord, word)), self.dim) for word in text.split()]
         vectors = np.array(rows or [np.ones(self.dim)], dtype=np.float32)
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 

@@ -353,7 +353,7 @@ def test_a_fork_while_another_thread_opens_does_not_hang(tmp_path: Path) -> None
     import threading
 
     def churn():
-        for number in range(30):
+        for number in range(15):
             with MultivectorCollection(f"other{number}", WordEmbedder(), path=path) as other:
                 other.add(["text"])
 

@@ -200,14 +200,14 @@ def test_error_mode_names_the_document_and_its_length(tiny_folder: Path) -> None
 
 
 def test_window_mode_finds_what_truncation_misses() -> None:
-    filler = "The committee met again and nothing of note was decided on that day. " * 360
+    filler = "The committee met again and nothing of note was decided on that day. " * 120
     planted = "The treasure of the pirates is buried under the old lighthouse. "
     text = filler + planted + filler
     question = "Where did the pirates bury their treasure?"
     truncating = ColbertEmbedder("all-MiniLM-L6-v2-int8")
     windowing = ColbertEmbedder("all-MiniLM-L6-v2-int8", long_documents="window")
     assert truncating.token_count(filler) == 512  # counted as it is cut
-    assert windowing.token_count(filler) > 5_000
+    assert windowing.token_count(filler) > 1_500
 
     def gain(embedder: ColbertEmbedder) -> float:
         with warnings.catch_warnings():
