@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -116,3 +117,68 @@ def test_nothing_that_was_begun_is_stored_after_an_interrupt(words: WordEmbedder
     assert 0 < stored < len(TEXTS)
     assert sorted(map(sorted, remote.begun)) == sorted(map(sorted, remote.done))
     assert collection.add(TEXTS).encoded == len(TEXTS) - stored
+
+
+def interrupted(texts: list[str], error: BaseException) -> Iterator[str]:
+    yield from texts
+    raise error
+
+
+def test_a_failure_waits_for_what_was_begun_however_slow(words: WordEmbedder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or an old text would be stored over the one that the caller adds next."""
+    monkeypatch.setattr(driving, "_SECONDS_TO_FINISH", 0.01)
+    collection, remote = far_away(words, lambda _: threading.Event().wait(0.1))
+
+    with pytest.raises(ValueError, match="no more"):
+        collection.add(interrupted(TEXTS[:4], ValueError("no more")))
+
+    assert remote.begun == remote.done == [{"text 0", "text 1"}]
+
+
+def test_what_waits_for_a_thread_is_not_sent_after_an_interrupt(
+    words: WordEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driving, "_SECONDS_TO_FINISH", 0.01)
+    three, go_on = threading.Barrier(4), threading.Event()
+
+    def wait(texts: set[str]) -> None:
+        if texts <= {*TEXTS[:6]}:
+            three.wait(10)
+        go_on.wait(10)
+
+    collection, remote = far_away(words, wait)
+    beside = threading.Thread(target=collection.add, args=(TEXTS[:6],))
+    beside.start()
+    three.wait(10)  # all threads are busy
+
+    with pytest.raises(KeyboardInterrupt):
+        collection.add(interrupted(["mine", "and mine", "not yet", "sent"], KeyboardInterrupt()))
+
+    go_on.set()
+    beside.join()
+    collection.add(["mine after all"])
+    assert {"mine", "and mine"} not in remote.begun
+
+
+@pytest.mark.parametrize("in_flight", [1, 3])
+async def test_a_cancelled_write_is_not_carried_out_after_what_comes_next(in_flight: int, words: WordEmbedder) -> None:
+    """A thread can't be stopped; nor may a write come too late because there was none free."""
+    begun, go_on = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def wait(texts: set[str]) -> None:
+        loop.call_soon_threadsafe(begun.set)
+        go_on.wait(10)
+
+    collection, remote = far_away(words, wait)
+    remote.wire = replace(remote.wire, in_flight=in_flight)
+    adding = asyncio.create_task(collection.as_async().add(TEXTS))
+    await begun.wait()
+    adding.cancel()
+    loop.call_later(0.05, go_on.set)
+
+    with pytest.raises(asyncio.CancelledError):
+        await adding
+
+    assert remote.begun == remote.done
+    assert collection.count() == 2 * len(remote.done) > 0

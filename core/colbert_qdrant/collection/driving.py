@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from contextvars import copy_context
 from typing import Any, TypeVar, assert_never
 
@@ -24,6 +26,7 @@ from colbert_qdrant.collection.operations import (
     Start,
     Step,
 )
+from colbert_qdrant.collection.steps import WRITES
 from colbert_qdrant.cuts import cuts_told_once
 from colbert_qdrant.microbatch import AsyncQueryBatcher, QueryBatcher
 from colbert_qdrant.telemetry import span
@@ -32,7 +35,7 @@ from colbert_qdrant.types import Embedder
 T = TypeVar("T")
 
 _SECONDS_TO_FINISH = 5.0
-"""How long an operation that is interrupted waits for the requests that it has begun."""
+"""How long an operation that Ctrl-C ends waits for the requests that it has begun; one that fails waits for each."""
 
 
 class Driver:
@@ -78,8 +81,11 @@ class Driver:
                 except Exception as caught:
                     error = caught
                 _note(begun, step, result)
+        except Exception:
+            _let_finish(begun)
+            raise
         finally:  # what was begun is not to be carried out after what the caller does next
-            wait(begun, _SECONDS_TO_FINISH)
+            _let_finish(begun, _SECONDS_TO_FINISH)
 
     def _perform(self, step: Step) -> Any:
         about = operations.attributes(step)
@@ -195,6 +201,9 @@ class AsyncDriver:
 class InThreads:
     """An engine without asynchronous I/O, called from threads.
 
+    No thread can be stopped: a write that is cancelled is waited for, so that it is not carried out after what the
+    caller does next.
+
     Parameters
     ----------
     engine
@@ -207,11 +216,33 @@ class InThreads:
 
     async def call(self, method: str, arguments: Mapping[str, Any]) -> Any:
         """Carry out one call in a thread."""
-        return await asyncio.to_thread(self._engine.call, method, arguments)
+        if method not in WRITES:
+            return await asyncio.to_thread(self._engine.call, method, arguments)
+        begun = threading.Lock()  # held by the thread, or by whoever gives up before it
+
+        def work() -> Any:
+            return self._engine.call(method, arguments) if begun.acquire(blocking=False) else None
+
+        job = asyncio.create_task(asyncio.to_thread(work))
+        try:
+            return await asyncio.shield(job)
+        except asyncio.CancelledError:
+            while not begun.acquire(blocking=False) and not job.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait([job])
+            job.cancel()
+            raise
 
     async def close(self) -> None:
         """Close the engine."""
         await asyncio.to_thread(self._engine.close)
+
+
+def _let_finish(begun: Collection[Future[Any]], seconds: float | None = None) -> None:
+    """Wait for requests that are under way; those that wait for a thread are not made."""
+    for job in begun:
+        job.cancel()
+    wait(begun, seconds)
 
 
 def _note(begun: set[Any], step: Step, result: Any) -> None:

@@ -10,6 +10,20 @@ from colbert_qdrant.types import Embedder
 
 T = TypeVar("T")
 
+WRITES = (
+    "upsert",
+    "delete",
+    "update_vectors",
+    "set_payload",
+    "overwrite_payload",
+    "create_collection",
+    "create_vector_name",
+    "update_collection",
+    "delete_collection",
+    "update_collection_aliases",
+)
+"""Methods after which there is something else than before."""
+
 
 @dataclass(frozen=True, slots=True)
 class Call:

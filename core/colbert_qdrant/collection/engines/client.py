@@ -29,6 +29,7 @@ from colbert_qdrant.collection.engines.versions import (
 )
 from colbert_qdrant.collection.points import Wire
 from colbert_qdrant.collection.schema import UNNAMED_VECTOR
+from colbert_qdrant.collection.steps import WRITES
 from colbert_qdrant.errors import EngineUnavailable, UnsupportedByEngine
 
 # https://github.com/qdrant/qdrant/blob/master/config/config.yaml: max_request_size_mb is 32. A float32 widened to a
@@ -43,17 +44,6 @@ _LOCAL = _UNKNOWN = NEWEST
 
 LOCAL_MODE_DOCUMENTS = 5_000
 """More than that take local mode about a quarter of a second a search (tests/benchmarks/embedded_engine.py)."""
-
-_WRITES = (
-    "upsert",
-    "delete",
-    "update_vectors",
-    "set_payload",
-    "overwrite_payload",
-    "create_collection",
-    "create_vector_name",
-    "update_collection",
-)
 
 _local_locks: weakref.WeakKeyDictionary[object, threading.RLock] = weakref.WeakKeyDictionary()
 _making_a_lock = threading.Lock()
@@ -143,7 +133,7 @@ class ClientEngine:
             with self._turn:
                 return operation()
 
-        return carried_out_whole(work) if self._is_torn_by_interrupts and method in _WRITES else work()
+        return carried_out_whole(work) if self._is_torn_by_interrupts and method in WRITES else work()
 
     def _documents(self, name: str) -> int:
         with self._turn:
