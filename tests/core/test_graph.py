@@ -263,18 +263,42 @@ def test_what_only_looks_like_a_gelu_stays() -> None:
     assert len(tidied(read(model(nodes, {"root": ROOT, "half": HALF}))).nodes) == 5
 
 
-def test_a_guard_after_softmax_is_left_out() -> None:
-    nodes = [
-        helper.make_node("Softmax", ["x"], ["s"], axis=-1),
-        helper.make_node("IsNaN", ["s"], ["nan"]),
-        helper.make_node("Where", ["nan", "zero", "s"], ["guarded"]),
-        helper.make_node("Add", ["guarded", "zero"], ["y"]),
-    ]
-    proto, x = model(nodes, {"zero": np.array(0, np.float32)}), floats(*SHAPE)
+ZERO = np.array(0, np.float32)
+ATTENTION = ["Softmax x s", "IsNaN s nan", "Where nan zero s guarded", "MatMul guarded values a", "Transpose a y"]
+
+
+def attention(lines: list[str], *, is_node: bool = False) -> onnx.ModelProto:
+    nodes = [helper.make_node(line.split()[0], line.split()[1:-1], line.split()[-1:]) for line in lines]
+    constants = {"zero": ZERO, "values": np.linspace(-1, 1, 64 * 8, dtype=np.float32).reshape(64, 8)}
+    if is_node:
+        nodes.insert(
+            0, helper.make_node("Constant", [], ["zero"], value=numpy_helper.from_array(constants.pop("zero")))
+        )
+    return model(nodes, constants)
+
+
+@pytest.mark.parametrize("is_node", [False, True])
+def test_a_guard_stands_behind_what_is_attended_to_and_still_acts(is_node: bool) -> None:
+    """A token whose layer looks at padding alone attends to nothing, and NaNs of it would spread to all others."""
+    proto, x = attention(ATTENTION, is_node=is_node), np.sin(np.arange(640, dtype=np.float32)).reshape(SHAPE)
+    x[0, 2:4] = -np.inf
     graph = tidied(read(proto))
 
-    assert [node.operator for node in graph.nodes] == ["Softmax", "Add"]
+    assert [node.operator for node in graph.nodes][-5:] == ["Softmax", "MatMul", "Transpose", "IsNaN", "Where"]
+    assert np.isfinite(run(proto, x)).all()
     np.testing.assert_array_equal(run(graph, x), run(proto, x))
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [*ATTENTION[:3], "Add guarded zero y"],
+        [*ATTENTION[:2], "Where nan x s guarded", *ATTENTION[3:]],
+        [*ATTENTION[:3], "MatMul guarded values a", "ReduceSum guarded b", "Mul a b y"],
+    ],
+)
+def test_a_guard_that_can_not_be_moved_stays(lines: list[str]) -> None:
+    assert [node.operator for node in tidied(read(attention(lines))).nodes] == [line.split()[0] for line in lines]
 
 
 @pytest.mark.parametrize("bias", [None, floats(16)])

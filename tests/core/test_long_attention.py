@@ -91,14 +91,16 @@ MASKS = {
 }
 
 
-def layer(mask: np.ndarray) -> Graph:
+def layer(mask: np.ndarray, *, guarded: bool = False) -> Graph:
     constants = {
         "hidden": mask,
         "table": RANDOM.standard_normal((64, 8)).astype(np.float32),
         "split": np.array([0, 0, 2, 4]),
         "join": np.array([0, 0, 8]),
         "half": np.array(0.5, np.float32),
+        "zero": np.array(0, np.float32),
     }
+    guards = ["IsNaN shares nan", "Where nan zero shares guarded"] if guarded else []
     lines = [
         "Gather table input_ids states",
         "Reshape states split heads",
@@ -108,7 +110,8 @@ def layer(mask: np.ndarray) -> Graph:
         "Mul scores half scaled",
         "Add scaled hidden masked",
         "Softmax masked shares",
-        "MatMul shares q attended",
+        *guards,
+        f"MatMul {'guarded' if guarded else 'shares'} q attended",
         "Transpose attended rows",
         "Reshape rows join y",
     ]
@@ -144,6 +147,23 @@ def test_what_a_layer_hides_from_a_long_text_stays_hidden(mask: str) -> None:
     )
 
     assert "If" in [part.operator for part in ours.nodes]
+    np.testing.assert_allclose(got, expected, atol=1e-6)
+
+
+def test_a_token_of_a_long_text_that_attends_to_nothing_has_no_nan() -> None:
+    """Torch guards the shares of each; the guard stands behind them, where the heads go one by one too."""
+    graph = layer(np.where((FAR > 3) | (np.arange(64) > 40), np.float32(-np.inf), np.float32(0)), guarded=True)
+    ours = long_attention(tidied(graph), BEYOND)
+    ids = RANDOM.randint(0, 64, (1, 64))
+    got, expected = (
+        onnxruntime.InferenceSession(b"".join(write_model(each)), providers=["CPUExecutionProvider"]).run(
+            None, {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+        )[0]
+        for each in (ours, graph)
+    )
+
+    assert "If" in [part.operator for part in ours.nodes]
+    assert not expected[0, 50].any()
     np.testing.assert_allclose(got, expected, atol=1e-6)
 
 

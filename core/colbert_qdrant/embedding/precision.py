@@ -22,7 +22,7 @@ from colbert_qdrant.embedding.loading import weight_bytes
 from colbert_qdrant.embedding.projection import Projection
 from colbert_qdrant.errors import InvalidModel
 
-_VERSION = 2
+_VERSION = 3
 """Of the rewriting: another one makes other files."""
 
 _END = b"".join(write_nested(14, [write_text(1, "colbert-qdrant"), write_text(2, "whole")]))

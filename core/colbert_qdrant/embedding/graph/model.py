@@ -181,6 +181,13 @@ class Node:
                 return float(struct.unpack("<f", wire.nested(value))[0])
         return default
 
+    def tensor(self, name: str) -> Tensor | None:
+        """Return an attribute that is a tensor; ``None`` where it is none."""
+        for number, value in self._attribute(name):
+            if number == 5:
+                return _read_tensor(wire.nested(value), None)
+        return None
+
     @property
     def has_subgraph(self) -> bool:
         """Whether it holds nodes of its own (If, Loop, Scan), which may use any tensor."""

@@ -1,4 +1,4 @@
-"""What a graph computes without need: guards that never act, and a Gelu spelled out in five operators."""
+"""What a graph computes without need: guards of whole matrices of shares, and a Gelu in five operators."""
 
 from __future__ import annotations
 
@@ -10,21 +10,25 @@ from colbert_qdrant.embedding.graph.model import MICROSOFT, Graph, Node, node
 
 
 def tidied(graph: Graph) -> Graph:
-    """Return the graph without guards after its softmaxes, and with whole Gelus.
+    """Return the graph with guards behind its attention, where they are cheap, and with whole Gelus.
 
-    Torch's exporter guards each softmax against rows that attend to nothing (``Where(IsNaN(s), 0, s)``); a text's
-    token always attends to its first. A Gelu in one operator is one pass over the numbers in place of five.
+    Torch's exporter guards each softmax against rows that attend to nothing (``Where(IsNaN(s), 0, s)``). There are such
+    rows: where a layer sees a token's neighbours only, those of padding that has nothing but padding around it. Such a
+    row of shares is NaN as a whole, and so is then what it attends to; that is a row of a few dozen numbers, where the
+    shares are as many as tokens. A Gelu in one operator is one pass over the numbers in place of five.
     """
     if any(part.has_subgraph for part in graph.nodes):  # whose nodes may take any tensor
         return graph
-    return _with_gelus(_without_guards(graph))
+    return _with_gelus(_with_late_guards(graph))
 
 
-def _without_guards(graph: Graph) -> Graph:
+def _with_late_guards(graph: Graph) -> Graph:
     made_by = graph.producers()
+    value = _scalars(graph)
     same: dict[str, str] = {}
+    late: dict[str, tuple[Node, Node]] = {}
     for part in graph.nodes:
-        if part.operator != "Where" or len(part.inputs) != 3:
+        if part.operator != "Where" or len(part.inputs) != 3 or part.outputs[0] in graph.outputs:
             continue
         test, guarded = made_by.get(part.inputs[0]), made_by.get(part.inputs[2])
         if (
@@ -33,11 +37,36 @@ def _without_guards(graph: Graph) -> Graph:
             and test.inputs[:1] == part.inputs[2:]
             and guarded is not None
             and guarded.operator == "Softmax"
+            and value(part.inputs[1]) == 0
+            and (last := _attended(part, graph)) is not None
         ):
             same[part.outputs[0]] = part.inputs[2]
-    if same.keys() & graph.outputs.keys():
-        return graph
-    return _pruned(graph, [_renamed(part, same) for part in graph.nodes if part.outputs[0] not in same])
+            late[last.outputs[0]] = test, part
+    nodes = []
+    for part in graph.nodes:
+        if part.outputs[0] in same:
+            continue
+        renamed = _renamed(part, same)
+        output = part.outputs[0]
+        if output not in late:
+            nodes.append(renamed)
+            continue
+        test, guard = late[output]
+        bare, is_nan = f"{output}/unguarded", f"{output}/is NaN"
+        nodes += [
+            Node(renamed.operator, renamed.inputs, (bare,), renamed.attributes, renamed.domain, renamed.name),
+            Node(test.operator, (bare,), (is_nan,), test.attributes, test.domain),
+            Node(guard.operator, (is_nan, guard.inputs[1], bare), (output,), guard.attributes, guard.domain),
+        ]
+    return _pruned(graph, nodes)
+
+
+def _attended(shares: Node, graph: Graph) -> Node | None:
+    """Return the node that gives what shares attend to: their product with the values, its heads brought together."""
+    product = _consumer(graph, shares.outputs[0], "MatMul")
+    if product is None or product.inputs[0] != shares.outputs[0]:
+        return None
+    return _consumer(graph, product.outputs[0], "Transpose") or product
 
 
 def _with_gelus(graph: Graph) -> Graph:
@@ -110,8 +139,12 @@ def _consumer(graph: Graph, name: str, operator: str) -> Node | None:
 
 
 def _scalars(graph: Graph) -> Callable[[str], float | None]:
+    made_by = graph.producers()
+
     def value(name: str) -> float | None:
-        tensor = graph.initializers.get(name)
+        tensor, made = graph.initializers.get(name), made_by.get(name)
+        if tensor is None and made is not None and made.operator == "Constant":
+            tensor = made.tensor("value")
         if tensor is None or tensor.dtype != 1 or math.prod(tensor.shape) != 1:
             return None
         return float(tensor.array().reshape(()))
