@@ -173,6 +173,19 @@ def test_a_text_too_long_for_qdrant_fails_alone(make_collection: Make) -> None:
     assert collection.count() == 2
 
 
+@pytest.mark.parametrize("given", [list, iter])
+def test_a_text_too_long_for_qdrant_fails_wherever_it_stands(make_collection: Make, given: Any) -> None:
+    """Also behind the window in which it failed, where it was said to be stored."""
+    collection = make_collection(TooLong())
+    texts = ["long", "long", *(f"text {number}" for number in range(WINDOW)), "long"]
+
+    report = collection.add(given(texts), on_error="skip")
+
+    assert [failure.position for failure in report.failed] == [0, 1, len(texts) - 1]
+    assert len(report.ids) == len(collection.get(report.ids)) == collection.count() == WINDOW
+    assert [failure.position for failure in collection.plan(texts)] == [0, 1, len(texts) - 1]
+
+
 class FlakyClient(QdrantClient):
     """A client whose upserts fail as a server's do, as often as told."""
 

@@ -109,7 +109,7 @@ def check_records(
             qdrant_id = points.point_id(record.id)
             if qdrant_id in seen:
                 if record_id is None:  # the same text with the same metadata is the same record
-                    report.ids.append(record.id)
+                    report.take_again(record.id, position)
                     continue
                 raise InvalidInput(f"id {record_id!r} stands twice in this call, again at position {position}")
         except InvalidInput as error:

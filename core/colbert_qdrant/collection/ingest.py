@@ -111,7 +111,7 @@ def refusals(layout: Layout, texts: Sequence[str]) -> Operation[list[Failure]]:
         job = yield Start(partial(encode, replace(layout, stages=()), window))
         for record, result in zip(window, (yield Finish(job)), strict=True):
             if isinstance(result, InvalidInput):
-                report.failed.append(Failure(record.position, None, str(result)))
+                report.leave_out(record.id, record.position, str(result))
     return sorted(report.failed, key=lambda failure: failure.position)
 
 
@@ -231,8 +231,7 @@ def _to_points(
         except InvalidInput as error:
             if on_error == "raise":
                 raise
-            report.ids = [stored for stored in report.ids if stored != record.id]
-            report.failed.append(Failure(record.position, record.id, str(error)))
+            report.leave_out(record.id, record.position, str(error))
             continue
         report.encoded += record.vectors is None
         ready.append(point)

@@ -52,6 +52,24 @@ class AddReport:
     unchanged: int = 0
     encoded: int = 0
     failed: list[Failure] = field(default_factory=list)
+    _again: dict[str, list[int]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """Where records stand that stood before, by id: what becomes of one becomes of all."""
+    _refused: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def take_again(self, record_id: str, position: int) -> None:
+        """Note that a record stands at a further position."""
+        if record_id in self._refused:
+            self.failed.append(Failure(position, record_id, self._refused[record_id]))
+            return
+        self._again.setdefault(record_id, []).append(position)
+        self.ids.append(record_id)
+
+    def leave_out(self, record_id: str, position: int, reason: str) -> None:
+        """Note that a record can't be stored after all."""
+        positions = [position, *self._again.pop(record_id, ())]
+        self.failed += [Failure(each, record_id, reason) for each in positions]
+        self.ids = [stored for stored in self.ids if stored != record_id]
+        self._refused[record_id] = reason
 
     @property
     def stored(self) -> int:
