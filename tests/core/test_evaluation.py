@@ -246,7 +246,7 @@ def test_a_plot_has_a_line_for_each_way_and_needs_matplotlib(
 
     labels = figure.axes[0].get_legend_handles_labels()[1]
     assert set(labels) == {"exact MaxSim", "muvera alone", "muvera -> MaxSim"}
-    assert len(figure.axes) == 2
+    assert [axes.get_title() for axes in figure.axes] == ["What candidates keep", "How good it is"]
     without("matplotlib")
     with pytest.raises(MissingExtra, match="evaluate"):
         evaluation.plot()

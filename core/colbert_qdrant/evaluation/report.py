@@ -169,8 +169,10 @@ class Evaluation:
         if panel == "kept":
             axes.axhline(self.share, color="gray", linestyle=":", linewidth=1)
             axes.set_ylabel("share of the exact ten best")
+            axes.set_title("What candidates keep")
         else:
             axes.set_ylabel("nDCG@10")
+            axes.set_title("How good it is")
         axes.spines[["top", "right"]].set_visible(False)
 
     def _repr_html_(self) -> str:
