@@ -389,7 +389,7 @@ def test_muvera_candidates_are_found_by_signs_and_left_for_maxsim_to_order() -> 
 
     assert isinstance(stage.params().quantization_config, models.BinaryQuantization)
     assert branch.params == models.SearchParams(
-        exact=True, hnsw_ef=56, quantization=models.QuantizationSearchParams(rescore=False)
+        exact=True, hnsw_ef=35, quantization=models.QuantizationSearchParams(rescore=False)
     )
 
 
@@ -404,7 +404,7 @@ def test_how_far_a_graph_is_searched_is_the_callers_to_say() -> None:
 
 @pytest.mark.parametrize(
     ("asked", "links", "effort"),
-    [(None, 32, None), (models.HnswConfigDiff(m=48), 48, None), (models.HnswConfigDiff(ef_construct=400), 32, 400)],
+    [(None, 64, None), (models.HnswConfigDiff(m=48), 48, None), (models.HnswConfigDiff(ef_construct=400), 64, 400)],
 )
 def test_muveras_graph_is_larger_than_qdrants_own(
     make_collection: Make, asked: models.HnswConfigDiff | None, links: int, effort: int | None

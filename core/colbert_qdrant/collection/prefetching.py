@@ -11,7 +11,7 @@ from colbert_qdrant.collection.stages import Stage
 
 Fusion: TypeAlias = Literal["rrf", "dbsf"]
 
-EFFORT = 8
+EFFORT = 5
 """How many times the candidates a graph of signs is searched for (``hnsw_ef``), unless the caller says else."""
 
 

@@ -78,7 +78,7 @@ class SearchOptions:
         Return each hit's token vectors.
     search_params
         Qdrant's own, such as ``exact``, ``quantization`` and ``hnsw_ef``, the number of documents that a graph keeps in
-        sight; by default that of a MUVERA stage is eight times `candidates`. More finds more, and takes longer.
+        sight; by default that of a MUVERA stage is five times `candidates`. More finds more, and takes longer.
     mmr
         Maximal marginal relevance: trade relevance for diversity; see `diversified`, which answers it.
     consistency

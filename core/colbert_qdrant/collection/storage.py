@@ -110,7 +110,7 @@ class Storage:
         The same for payloads; ``None``: as the server does by itself.
     hnsw
         Parameters of the vectors' graph, of first stages too; the multivector's own is switched off by the first
-        stage. What is left open is Qdrant's (``m=16``, ``ef_construct=100``), of MUVERA's stage ``m=32``: by its signs
+        stage. What is left open is Qdrant's (``m=16``, ``ef_construct=100``), of MUVERA's stage ``m=64``: by its signs
         a smaller graph does not reach documents that are unlike all others.
     shard_number, replication_factor, write_consistency_factor
         Of a cluster. A write is acknowledged by `write_consistency_factor` copies: with as many as there are copies, it
