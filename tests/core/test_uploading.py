@@ -162,7 +162,7 @@ def test_what_waits_for_a_thread_is_not_sent_after_an_interrupt(
 
 @pytest.mark.parametrize("in_flight", [1, 3])
 async def test_a_cancelled_write_is_not_carried_out_after_what_comes_next(in_flight: int, words: WordEmbedder) -> None:
-    """A thread can't be stopped; nor may a write come too late because there was none free."""
+    """Hanging up stops no thread, and no server that has the request."""
     begun, go_on = asyncio.Event(), threading.Event()
     loop = asyncio.get_running_loop()
 
@@ -182,3 +182,18 @@ async def test_a_cancelled_write_is_not_carried_out_after_what_comes_next(in_fli
 
     assert remote.begun == remote.done
     assert collection.count() == 2 * len(remote.done) > 0
+
+
+async def test_a_cancelled_write_that_hangs_is_not_waited_for_all_day(
+    words: WordEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driving, "_SECONDS_TO_FINISH", 0.01)
+    go_on = threading.Event()
+    collection, remote = far_away(words, lambda _: go_on.wait(10))
+    try:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(collection.as_async().add(TEXTS), 0.05)
+
+        assert len(remote.begun) == 3 > len(remote.done) == 0
+    finally:
+        go_on.set()

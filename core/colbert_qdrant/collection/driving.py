@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import suppress
 from contextvars import copy_context
 from typing import Any, TypeVar, assert_never
 
@@ -35,7 +33,8 @@ from colbert_qdrant.types import Embedder
 T = TypeVar("T")
 
 _SECONDS_TO_FINISH = 5.0
-"""How long an operation that Ctrl-C ends waits for the requests that it has begun; one that fails waits for each."""
+"""How long an operation that Ctrl-C ends, or is cancelled, waits for the writes that it has begun: whoever hangs up
+does not stop a server. One that fails waits for each to its end."""
 
 
 class Driver:
@@ -157,16 +156,32 @@ class AsyncDriver:
                     answer: T = done.value
                     return answer
                 try:
-                    result, error = await self._perform(step), None
+                    result, error = await self._perform_whole(step, begun), None
                 except Exception as caught:
                     error = caught
                 _note(begun, step, result)
         except asyncio.CancelledError:
-            for task in begun:
-                task.cancel()
+            try:
+                if begun:
+                    await asyncio.wait(begun, timeout=_SECONDS_TO_FINISH)
+            finally:
+                for task in begun:
+                    task.cancel()
             raise
         finally:  # what was begun is not to be carried out after what the caller does next
             await asyncio.gather(*begun, return_exceptions=True)
+
+    async def _perform_whole(self, step: Step, begun: set[asyncio.Task[Any]]) -> Any:
+        """Carry out a step; a write goes on while its caller is cancelled."""
+        match step:
+            case Call(method) if method in WRITES:
+                writing = asyncio.create_task(self._perform(step))
+                begun.add(writing)
+                writing.add_done_callback(begun.discard)
+                return await asyncio.shield(writing)
+            case Finish(job) if job in begun:
+                return await asyncio.shield(job)
+        return await self._perform(step)
 
     async def _perform(self, step: Step) -> Any:
         about = operations.attributes(step)
@@ -201,9 +216,6 @@ class AsyncDriver:
 class InThreads:
     """An engine without asynchronous I/O, called from threads.
 
-    No thread can be stopped: a write that is cancelled is waited for, so that it is not carried out after what the
-    caller does next.
-
     Parameters
     ----------
     engine
@@ -216,22 +228,7 @@ class InThreads:
 
     async def call(self, method: str, arguments: Mapping[str, Any]) -> Any:
         """Carry out one call in a thread."""
-        if method not in WRITES:
-            return await asyncio.to_thread(self._engine.call, method, arguments)
-        begun = threading.Lock()  # held by the thread, or by whoever gives up before it
-
-        def work() -> Any:
-            return self._engine.call(method, arguments) if begun.acquire(blocking=False) else None
-
-        job = asyncio.create_task(asyncio.to_thread(work))
-        try:
-            return await asyncio.shield(job)
-        except asyncio.CancelledError:
-            while not begun.acquire(blocking=False) and not job.done():
-                with suppress(asyncio.CancelledError):
-                    await asyncio.wait([job])
-            job.cancel()
-            raise
+        return await asyncio.to_thread(self._engine.call, method, arguments)
 
     async def close(self) -> None:
         """Close the engine."""
