@@ -5,14 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from qdrant_client import models
+from qdrant_client import QdrantClient, models
 
-from colbert_qdrant import AsyncMultivectorCollection, MultivectorCollection, Muvera, Storage
+from colbert_qdrant import AsyncMultivectorCollection, Bm25, MultivectorCollection, Muvera, Storage
 from colbert_qdrant.errors import EngineUnavailable, InvalidInput
 from conftest import WordEmbedder
 from servers import CLUSTER_SETTINGS, Cluster, needs_binary, node_command, own_cluster
@@ -163,6 +164,50 @@ class TestShardKeys:
         assert (regions[0].count(), regions[1].count()) == (3, 1)
 
 
+@contextmanager
+def without_node(nodes: Cluster, name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Kill a node for a while; what fails meanwhile is tried again at once."""
+    nodes.kill(2)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr("time.sleep", lambda seconds: None)
+            yield
+    finally:
+        nodes.start(2)
+    nodes.await_active(name)
+
+
+def held_by_all(collection: MultivectorCollection, vector: str) -> int:
+    """Return how many points have a vector in all copies."""
+    having = models.Filter(must=[models.HasVectorCondition(has_vector=vector)])
+    arguments = {"collection_name": collection.name, "scroll_filter": having, "limit": 1_000, "consistency": 2}
+    return len(collection.engine.call("scroll", arguments)[0])
+
+
+def lose(collection: MultivectorCollection, vector: str) -> None:
+    """Take a vector from all points, as those that another program wrote never had it."""
+    collection.engine.call(
+        "delete_vectors",
+        {"collection_name": collection.name, "vectors": [vector], "points": models.Filter(), "wait": True},
+    )
+
+
+def make_single_vectors(client: QdrantClient, name: str, texts: Sequence[str]) -> None:
+    """Make a collection as langchain-qdrant does, of two copies, both of which are to take a write."""
+    client.create_collection(
+        name,
+        vectors_config=models.VectorParams(size=4, distance=models.Distance.COSINE),
+        shard_number=6,
+        replication_factor=2,
+        write_consistency_factor=2,
+    )
+    written = [
+        models.PointStruct(id=number, vector=[1.0] * 4, payload={"page_content": text, "metadata": {}})
+        for number, text in enumerate(texts)
+    ]
+    client.upsert(name, written, wait=True)
+
+
 @needs_binary
 class TestConsistency:
     WORDS = tuple(f"word {number}" for number in range(40))
@@ -200,20 +245,55 @@ class TestConsistency:
         self, copied: Any, nodes: Cluster, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         strict = copied(2)
-        nodes.kill(2)
-        try:
-            with monkeypatch.context() as patch:
-                patch.setattr("time.sleep", lambda seconds: None)
-                for _ in range(2):  # the second time, too, though one copy has what was refused
-                    with pytest.raises(EngineUnavailable, match="failed to apply"):
-                        strict.add(self.WORDS)
-        finally:
-            nodes.start(2)
-        nodes.await_active(strict.name)
+        with without_node(nodes, strict.name, monkeypatch):
+            for _ in range(2):  # the second time, too, though one copy has what was refused
+                with pytest.raises(EngineUnavailable, match="failed to apply"):
+                    strict.add(self.WORDS)
 
         assert strict.add(self.WORDS).stored == 40
         assert [strict.count() for _ in range(9)] == [40] * 9
         assert len(strict.search("word", limit=50, consistency="all")) == 40
+
+    @pytest.mark.parametrize("again", ["add_stage", "add"])
+    def test_a_stage_that_one_copy_missed_is_completed(
+        self, copied: Any, nodes: Cluster, monkeypatch: pytest.MonkeyPatch, again: str
+    ) -> None:
+        strict = copied(2)
+        strict.add(self.WORDS)
+        strict.add_stage(Bm25())
+        lose(strict, "bm25")
+        with without_node(nodes, strict.name, monkeypatch), pytest.raises(EngineUnavailable, match="failed to apply"):
+            strict.add_stage(Bm25())
+
+        if again == "add":
+            assert strict.add(self.WORDS).unchanged == 40
+        else:
+            strict.add_stage(Bm25())
+
+        assert held_by_all(strict, "bm25") == 40
+
+    def test_an_upgrade_that_one_copy_missed_is_completed_by_another_run(
+        self, name: str, place: dict[str, Any], nodes: Cluster, words: WordEmbedder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        reports: list[Any] = []
+
+        def upgrade() -> MultivectorCollection:
+            return MultivectorCollection.upgrade(name, words, **place, progress=reports.append)
+
+        with closing(QdrantClient(nodes.url(0))) as client:
+            make_single_vectors(client, name, self.WORDS)
+            with upgrade() as docs:
+                assert (reports[-1].encoded, reports[-1].unchanged) == (40, 0)
+                lose(docs, "colbert")
+                with without_node(nodes, name, monkeypatch), pytest.raises(EngineUnavailable, match="failed to apply"):
+                    upgrade()
+                missed = 40 - held_by_all(docs, "colbert")
+
+                for expected in ((missed, 40 - missed), (0, 40)):
+                    upgrade().close()
+                    assert (reports[-1].encoded, reports[-1].unchanged) == expected
+                    assert held_by_all(docs, "colbert") == 40
+                docs.drop()
 
 
 @pytest.mark.parametrize("consistency", ["most", 0, True, 1.5])

@@ -1,20 +1,22 @@
-"""What is taken for stored where a cluster keeps copies that may differ: the answers of its nodes are written down."""
+"""What is taken for stored where a cluster keeps copies that may differ: its answers are written down, or played."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
 from qdrant_client import models
 
-from colbert_qdrant.collection import copies
+from colbert_qdrant import Bm25, MultivectorCollection
+from colbert_qdrant.collection import copies, upgrading
+from colbert_qdrant.collection.driving import Driver
+from colbert_qdrant.collection.reports import AddReport
 from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.collection.steps import Call, Pause
 from colbert_qdrant.errors import EngineUnavailable
-
-MARKED = "The replica set for shard 0 on peer 1 does not have enough active replicas"
-UNANSWERED = "1 of 2 read operations failed: transport error"
+from conftest import WordEmbedder
+from two_copies import MARKED, UNANSWERED, TwoCopies
 
 RECORD = models.Record(id="a", payload={"text": "red", "_hash": "1"})
 
@@ -66,3 +68,122 @@ def test_where_a_copy_does_not_answer_nothing_counts_as_stored(first: dict[int |
 def test_where_none_answers_it_is_an_error() -> None:
     with pytest.raises(EngineUnavailable, match="transport"):
         asked(2, {2: UNANSWERED, None: UNANSWERED})
+
+
+TEXTS = [f"word {number}" for number in range(40)]
+
+
+@pytest.fixture
+def two(monkeypatch: pytest.MonkeyPatch) -> Iterator[TwoCopies]:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)  # between the tries of what is refused
+    two = TwoCopies()
+    yield two
+    two.close()
+
+
+@pytest.fixture
+def docs(two: TwoCopies, words: WordEmbedder) -> MultivectorCollection:
+    """A collection of two copies, with a stage that nothing of it has a vector of yet."""
+    return two.open(words, stages=[Bm25()])
+
+
+def lacking(two: TwoCopies, vector: str, limit: int) -> Iterator[copies.Page]:
+    layout = Layout("docs", "colbert", "page_content", "metadata", 16, copies=2)
+    arguments = {"collection_name": "docs", "limit": limit, "with_payload": True, "with_vectors": False}
+    offset = None
+    while True:
+        page = Driver(two, WordEmbedder())._run(copies.lacking(layout, vector, {**arguments, "offset": offset}))
+        yield page
+        if (offset := page.following) is None:
+            return
+
+
+@pytest.mark.parametrize("limit", [1, 3, 8, 64])
+@pytest.mark.parametrize("each", [{1: [], 2: []}, {1: [0], 2: [39]}, {1: [], 2: [17, 18, 19]}, {1: range(40), 2: [5]}])
+def test_pages_give_each_point_that_a_copy_lacks_once_and_count_the_others(
+    docs: MultivectorCollection, two: TwoCopies, limit: int, each: dict[int, Any]
+) -> None:
+    docs.add(TEXTS, ids=range(40))
+    for copy, ids in zip(two.copies, each.values(), strict=True):
+        two.lose("bm25", ids, copy)
+
+    pages = list(lacking(two, "bm25", limit))
+
+    missing = sorted({*each[1], *each[2]})
+    assert [record.id for page in pages for record in page.lacking] == missing
+    assert max(len(page.lacking) for page in pages) <= limit
+    assert sum(page.held for page in pages) == 40 - len(missing)
+    assert all(record.payload["page_content"] for page in pages for record in page.lacking)
+
+
+def test_what_is_whole_is_looked_through_by_ever_larger_pages(docs: MultivectorCollection, two: TwoCopies) -> None:
+    docs.add(TEXTS, ids=range(40))
+    two.asked.clear()
+
+    assert [page.held for page in lacking(two, "bm25", 4)] == [40]
+    assert two.asked == [("scroll", None), ("scroll", 2)] * 4  # 4, 8, 16 and 12 points
+
+
+@pytest.mark.parametrize("again", ["add_stage", "add"])
+def test_a_stage_that_one_copy_missed_is_completed(docs: MultivectorCollection, two: TwoCopies, again: str) -> None:
+    docs.add(TEXTS, ids=range(40))
+    two.lose("bm25", range(40))
+    with two.refusing(), pytest.raises(EngineUnavailable, match="failed to apply"):
+        docs.add_stage(Bm25())
+    assert two.held("bm25") == [40, 0]
+
+    if again == "add":
+        assert docs.add(TEXTS, ids=range(40)).unchanged == 40
+    else:
+        docs.add_stage(Bm25())
+
+    assert two.held("bm25") == [40, 40]
+
+
+class TestUpgrade:
+    @pytest.fixture
+    def upgraded(self, two: TwoCopies, words: WordEmbedder) -> Any:
+        """Run an upgrade of what another program wrote; gives its report."""
+        vectors = {"theirs": models.VectorParams(size=4, distance=models.Distance.COSINE)}
+        two.call("create_collection", {"collection_name": "docs", "vectors_config": vectors})
+        written = [
+            models.PointStruct(id=at, vector={"theirs": [1.0] * 4}, payload={"page_content": text, "metadata": {}})
+            for at, text in enumerate(TEXTS)
+        ]
+        two.call("upsert", {"collection_name": "docs", "points": written, "wait": True})
+
+        def run() -> AddReport:
+            wanted = upgrading.wanted_of("docs", words, None, "colbert", None, None)
+            return Driver(two, words)._run(upgrading.upgrade(wanted, two.wire, progress=lambda _: None))[0]
+
+        return run
+
+    def test_what_one_copy_missed_is_completed_by_another_run(self, upgraded: Any, two: TwoCopies) -> None:
+        with two.refusing(), pytest.raises(EngineUnavailable, match="failed to apply"):
+            upgraded()
+        assert two.held("colbert") == [40, 0]
+
+        report = upgraded()
+
+        assert (report.encoded, report.updated, report.unchanged) == (40, 40, 0)
+        assert two.held("colbert") == [40, 40]
+
+    def test_what_both_have_is_left_alone(self, upgraded: Any, two: TwoCopies) -> None:
+        assert upgraded().encoded == 40
+        two.lose("colbert", [7], two.copies[1])
+
+        assert [(report.encoded, report.unchanged) for report in (upgraded(), upgraded())] == [(1, 39), (0, 40)]
+
+    def test_where_a_copy_does_not_answer_all_is_written_once(self, upgraded: Any, two: TwoCopies) -> None:
+        upgraded()
+        two.unread = UNANSWERED
+
+        report = upgraded()
+
+        assert (report.updated, report.unchanged) == (40, 0)
+
+    def test_a_copy_that_is_known_to_be_away_need_not_have_it(self, upgraded: Any, two: TwoCopies) -> None:
+        upgraded()
+        two.unread = MARKED
+
+        assert upgraded().unchanged == 40

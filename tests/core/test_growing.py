@@ -120,6 +120,18 @@ def test_adding_what_is_unchanged_completes_it_too(open_again: Make, kind: str) 
     assert without(collection, STAGES[kind]()) == ["2"]
 
 
+def test_adding_what_is_unchanged_completes_a_stage_that_others_have_added(open_again: Make) -> None:
+    before, other = open_again(), open_again()
+    before.add(["red apple"], ids=["1"])
+    other.add_stage(Bm25())
+    lose(other, ["1"])  # as a call that stopped right after it had stored it
+
+    assert before.add(["red apple"], ids=["1"]).unchanged == 1
+
+    assert without(other, Bm25()) == []
+    assert [stage.name for stage in before.layout.stages] == ["bm25"]
+
+
 def test_a_stage_of_that_name_made_otherwise_is_refused(open_again: Make) -> None:
     collection = open_again(stages=[STAGES["muvera"]()])
 

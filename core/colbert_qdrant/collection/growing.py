@@ -13,12 +13,13 @@ from typing import Any
 
 from qdrant_client import models
 
-from colbert_qdrant.collection import points, schema, stage_vectors
+from colbert_qdrant.collection import copies, points, schema, stage_vectors
 from colbert_qdrant.collection.operations import (
     SCROLL_PAGE,
     Call,
     Compute,
     Operation,
+    has_id,
     with_vectors_of,
 )
 from colbert_qdrant.collection.patience import patient
@@ -36,7 +37,7 @@ _TRIES = 5
 def add_stage(layout: Layout, settings: Mapping[str, Any], stage: Stage) -> Operation[Layout]:
     """Give the collection another first stage, computed from what it stores; returns the new layout.
 
-    One that is there and equal is completed: whatever point lacks its vector gets it.
+    One that is there and equal is completed: whatever point lacks its vector in any copy gets it.
     """
     info = yield Call("get_collection", {"collection_name": layout.name})
     layout = schema.learnt(layout, info)[0]  # what others have added since
@@ -92,25 +93,24 @@ def fill(
     among
         Only these points; ``None``: all.
     lacking
-        Only points that lack the vector.
+        Only points that lack the vector, in one copy or another.
     """
     for stage in stages:
-        conditions: list[models.Condition] = []
-        if among is not None:
-            conditions.append(models.HasIdCondition(has_id=list(among)))
-        if lacking:
-            has_vector = models.HasVectorCondition(has_vector=stage.name)
-            conditions.append(models.Filter(must_not=[has_vector]))
         arguments = {
             "collection_name": layout.name,
-            "scroll_filter": models.Filter(must=conditions) if conditions else None,
+            "scroll_filter": None if among is None else has_id(among),
             "limit": SCROLL_PAGE,
             "with_payload": True,
             "with_vectors": with_vectors_of(layout, True),
         }
         offset = None
         while True:
-            found, offset = yield from patient(Call("scroll", {**arguments, "offset": offset}))
+            stretch = {**arguments, "offset": offset}
+            if lacking:
+                page = yield from copies.lacking(layout, stage.name, stretch)
+                found, offset = page.lacking, page.following
+            else:
+                found, offset = yield from patient(Call("scroll", stretch))
             yield from _give(layout, stage, {point.id: points.to_record(point, layout) for point in found})
             if offset is None:
                 break

@@ -241,11 +241,15 @@ def _to_points(
 def _complete(
     as_opened: Layout, layout: Layout, settings: Mapping[str, Any], unchanged: Sequence[PointId], report: AddReport
 ) -> Operation[Layout]:
-    """Give the points of this call the vectors of stages that others have added meanwhile; see `growing`."""
+    """Give the points of this call the vectors of stages that others have added meanwhile; see `growing`.
+
+    Those that are unchanged as well: the call that stored them may have stopped before it came to this.
+    """
+    if report.stored:
+        layout = yield from growing.current(layout, settings)
     for at in range(0, len(unchanged) if layout.stages else 0, _IDS_AT_ONCE):
         yield from growing.fill(layout, layout.stages, among=unchanged[at : at + _IDS_AT_ONCE])
     if report.stored > report.unchanged:
-        layout = yield from growing.current(layout, settings)
         known = [stage.name for stage in as_opened.stages]
         yield from growing.fill(layout, [stage for stage in layout.stages if stage.name not in known])
     return layout

@@ -205,7 +205,7 @@ def attach(
         stages=tuple(stages),
         oversampling=oversampling,
         made_by_hand=not made_with,
-        copies=info.config.params.replication_factor or 1,
+        copies=copies(info),
     )
     if upgraded is None:
         return fitting
@@ -222,6 +222,11 @@ def dense_vectors(info: models.CollectionInfo) -> dict[str, models.VectorParams]
     """Return the dense vectors, single and multi, by name; the unnamed one is ``""``."""
     vectors = info.config.params.vectors or {}
     return dict(vectors) if isinstance(vectors, Mapping) else {UNNAMED_VECTOR: vectors}
+
+
+def copies(info: models.CollectionInfo) -> int:
+    """Return how many copies of each shard there are to be."""
+    return info.config.params.replication_factor or 1
 
 
 def remembered(info: models.CollectionInfo) -> dict[str, Any]:

@@ -115,8 +115,8 @@ class Storage:
     shard_number, replication_factor, write_consistency_factor
         Of a cluster. A write is acknowledged by `write_consistency_factor` copies: with as many as there are copies, it
         waits for a node that is dead to come back; with 1 (Qdrant's default) it goes on, on the copies that are left.
-        What is refused stays in the copies that took it: `add` again writes it to all; an `upgrade` that was refused
-        begins with `downgrade`.
+        What is refused stays in the copies that took it: the same `add`, `add_stage` or `upgrade` again writes it to
+        all.
         https://qdrant.tech/documentation/guides/distributed_deployment/
     """
 

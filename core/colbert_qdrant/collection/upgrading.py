@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from qdrant_client import models
 
-from colbert_qdrant.collection import foreign, ingest, points, schema
+from colbert_qdrant.collection import copies, foreign, ingest, points, schema
 from colbert_qdrant.collection.foreign import Writer
 from colbert_qdrant.collection.ingest import WINDOW
 from colbert_qdrant.collection.operations import Call, Finish, Operation, Start
@@ -88,11 +88,12 @@ def upgrade(
     if layout.vector_name not in schema.dense_vectors(info):
         yield from _make_vector(layout)
     report = AddReport()
-    total = (yield Call("count", {**name, "count_filter": None, "exact": True})).count
-    lacking = (yield Call("count", {**name, "count_filter": _lacking(layout), "exact": True})).count
-    report.unchanged = total - lacking
-    while (yield from _fill(layout, wire, report, progress)):  # again, for what was added meanwhile
-        pass
+    if layout.copies == 1:  # of several, each point is looked at anyway
+        having = models.Filter(must=[models.HasVectorCondition(has_vector=layout.vector_name)])
+        report.unchanged = (yield Call("count", {**name, "count_filter": having, "exact": True})).count
+    is_first = True
+    while (yield from _fill(layout, wire, report, progress, is_first=is_first)):  # again, for what was added meanwhile
+        is_first = False
     done = {**making, UPGRADED_KEY: {**making[UPGRADED_KEY], "complete": True}}
     yield from patient(Call("update_collection", {**name, "metadata": {METADATA_KEY: done}}))
     if report.failed:
@@ -149,6 +150,7 @@ def _judged(
         content_key=writer.content_key,
         metadata_key=writer.metadata_key,
         written_by=writer.name,
+        copies=schema.copies(info),
     )
     if wanted.dense is None:
         return layout, writer
@@ -257,23 +259,23 @@ def _make_vector(layout: Layout) -> Operation[None]:
             return  # the embedded engine builds graphs only when it is told to
 
 
-def _lacking(layout: Layout) -> models.Filter:
-    return models.Filter(must_not=[models.HasVectorCondition(has_vector=layout.vector_name)])
+def _fill(
+    layout: Layout, wire: Wire, report: AddReport, progress: Callable[[AddReport], None], *, is_first: bool
+) -> Operation[int]:
+    """Go through the points that lack token vectors once, a window encoded while the one before is uploaded.
 
-
-def _fill(layout: Layout, wire: Wire, report: AddReport, progress: Callable[[AddReport], None]) -> Operation[int]:
-    """Go through the points that lack token vectors once, a window encoded while the one before is uploaded."""
+    Returns how many there were. Those that a copy does not answer for are written as well, but counted by the first
+    pass alone: in each they may be the same.
+    """
     done, known = 0, {failure.id for failure in report.failed}
     waiting: list[models.PointVectors] = []
+    wanted = {"collection_name": layout.name, "limit": WINDOW, "with_payload": True, "with_vectors": False}
     offset = None
     while True:
-        page = {"scroll_filter": _lacking(layout), "limit": WINDOW, "with_payload": True, "with_vectors": False}
-        scroll = Call(
-            "scroll", {"collection_name": layout.name, **page, **({"offset": offset} if offset is not None else {})}
-        )
-        found, offset = yield from patient(scroll)
+        page = yield from copies.lacking(layout, layout.vector_name, {**wanted, "offset": offset})
+        offset = page.following
         first = report.updated + len(report.failed)
-        read = [_to_encode(layout, first + number, point) for number, point in enumerate(found)]
+        read = [_to_encode(layout, first + number, point) for number, point in enumerate(page.lacking)]
         records = [record for record in read if record.id not in known]
         for record in [record for record in records if not record.text.strip()]:
             report.failed.append(Failure(record.position, record.id, "the payload has no text"))
@@ -286,9 +288,12 @@ def _fill(layout: Layout, wire: Wire, report: AddReport, progress: Callable[[Add
                 report.failed.append(Failure(record.position, record.id, str(vectors)))
                 continue
             waiting.append(models.PointVectors.model_construct(id=points.point_id(record.id), vector=vectors))
-        done += len(waiting)
         report.encoded += len(waiting)
-        report.updated += len(waiting)
+        if page.is_known or is_first:
+            done += len(waiting)
+            report.updated += len(waiting)
+        if is_first:
+            report.unchanged += page.held
         progress(report)
         if offset is None:
             break
