@@ -9,6 +9,7 @@ import pytest
 from qdrant_client import QdrantClient, models
 
 from colbert_qdrant import AsyncMultivectorCollection, MultivectorCollection
+from colbert_qdrant.collection import ingest
 from colbert_qdrant.embedders import NoEmbedder
 from colbert_qdrant.errors import CollectionMismatch, CollectionNotFound, InvalidInput, UnsupportedByEngine
 from conftest import WordEmbedder
@@ -85,6 +86,28 @@ def test_nothing_is_added_to_another_models_collection_that_took_the_name(
     with pytest.raises(CollectionMismatch, match=r"since this one was opened.*'other-words', this is 'words'"):
         reader.add(["red apple"])
     assert new.count() == 0
+
+
+@pytest.mark.parametrize("model", ["words", "other-words"])
+def test_what_is_added_while_another_is_published_is_in_one_collection_and_says_so(
+    model: str, make_collection: Make, place: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was in two, each with a part, and in vectors of the wrong model."""
+    if "path" in place:
+        pytest.skip("the embedded engine has no aliases")
+    monkeypatch.setattr(ingest, "WINDOW", 1)
+    old, new = make_collection(), make_collection(type("Words", (WordEmbedder,), {"model_name": model})())
+    name = f"{old.name}-published"
+    old.publish(name)
+    published = make_collection(name=name)
+
+    with pytest.raises(CollectionMismatch, match=f"stands for the collection '{new.name}' .* are in '{old.name}'"):
+        published.add(TEXTS, progress=lambda report: new.publish(name))
+
+    assert (old.count(), new.count()) == (len(TEXTS), 0)
+    if model == "words":
+        assert published.add(TEXTS).added == new.count() == len(TEXTS)
+        assert published.name == name
 
 
 def test_dropping_by_an_alias_drops_the_collection(words: WordEmbedder) -> None:

@@ -6,6 +6,7 @@ Operations as those of `operations.py`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from qdrant_client import models
@@ -15,7 +16,7 @@ from colbert_qdrant.collection.indexes import Index
 from colbert_qdrant.collection.operations import Call, Operation
 from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.collection.storage import Storage
-from colbert_qdrant.errors import CollectionNotFound, EngineError, InvalidInput, UnsupportedByEngine
+from colbert_qdrant.errors import AccessDenied, CollectionNotFound, EngineError, InvalidInput, UnsupportedByEngine
 
 
 def open_collection(
@@ -39,6 +40,7 @@ def open_collection(
                 raise
     info = yield Call("get_collection", name)
     attached = schema.attach(layout, info, settings, storage, restore=restore)
+    attached = replace(attached, is_alias=layout.name in (yield from _aliases()))
     if layout.shard_key is not None:
         yield from _make_shard(layout.name, layout.shard_key)
     own = {} if layout.tenant is None else {tenants.INDEX_KEY: tenants.INDEX}
@@ -67,10 +69,11 @@ def publish(layout: Layout, alias: str) -> Operation[str | None]:
     """Let an alias stand for the collection, in one step; returns what it stood for before."""
     if not isinstance(alias, str) or not alias:
         raise InvalidInput(f"alias {alias!r}: give a non-empty string")
+    taken = yield from names()
     aliases = yield from _aliases(required=True)
     name = aliases.get(layout.name, layout.name)
     before: str | None = aliases.get(alias)
-    if alias in (yield from names()):
+    if alias in taken:
         raise InvalidInput(
             f"{alias!r} is a collection, and an alias can't share its name. Fill collections under names of their own "
             "('docs-1', 'docs-2') and let programs open the alias"
@@ -84,6 +87,13 @@ def publish(layout: Layout, alias: str) -> Operation[str | None]:
     return before
 
 
+def target(layout: Layout) -> Operation[str]:
+    """Return the name of the collection that the layout's name stands for now."""
+    if not layout.is_alias:
+        return layout.name
+    return (yield from _aliases()).get(layout.name, layout.name)
+
+
 def _make_shard(name: str, shard_key: str | int) -> Operation[None]:
     there = yield Call("list_shard_keys", {"collection_name": name})
     if shard_key not in [shard.key for shard in there.shard_keys or ()]:
@@ -91,10 +101,10 @@ def _make_shard(name: str, shard_key: str | int) -> Operation[None]:
 
 
 def _aliases(*, required: bool = False) -> Operation[dict[str, str]]:
-    """Return the collection of each alias; none where the engine knows no aliases."""
+    """Return the collection of each alias; none where the engine knows no aliases, or the key opens no list of them."""
     try:
         response = yield Call("get_aliases", {})
-    except UnsupportedByEngine:
+    except (UnsupportedByEngine, AccessDenied):
         if required:
             raise
         return {}

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from qdrant_client import models
 
-from colbert_qdrant.collection import copies, growing, points, stage_vectors
+from colbert_qdrant.collection import administration, copies, growing, points, stage_vectors
 from colbert_qdrant.collection.columns import Source, check_records
 from colbert_qdrant.collection.operations import Begin, Call, Finish, Operation, Start
 from colbert_qdrant.collection.patience import patient
@@ -25,7 +25,7 @@ from colbert_qdrant.collection.points import NewRecord, PointId, Wire
 from colbert_qdrant.collection.reports import AddReport, Failure, OnError
 from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.embedders import encoded_all
-from colbert_qdrant.errors import ColbertQdrantError, InvalidInput
+from colbert_qdrant.errors import ColbertQdrantError, CollectionMismatch, InvalidInput
 from colbert_qdrant.types import Embedder
 
 WINDOW = 64
@@ -69,6 +69,7 @@ def add(
     points.check_writable(layout)
     report = AddReport()
     as_opened = layout
+    layout = replace(layout, name=(yield from administration.target(layout)))  # all into one, whatever is published
     unchanged: list[PointId] = []
     first = True
     under_way: deque[_Sent] = deque()
@@ -99,7 +100,12 @@ def add(
         yield from _salvaged(under_way, report)
         error.add_note(f"{report.stored} texts were stored before; what is stored is not encoded again in a second run")
         raise
-    return report, layout
+    if (now := (yield from administration.target(as_opened))) != layout.name:
+        raise CollectionMismatch(
+            f"{as_opened.name!r} stands for the collection {now!r} by now, and these {report.stored} texts are in "
+            f"{layout.name!r}: add them again, for whoever asks {as_opened.name!r}"
+        )
+    return report, replace(layout, name=as_opened.name)
 
 
 def refusals(layout: Layout, texts: Sequence[str]) -> Operation[list[Failure]]:

@@ -54,6 +54,8 @@ class Layout:
         Of the shard they are in; ``None``: any.
     copies
         Of each shard in a cluster.
+    is_alias
+        Whether the name is not the collection's own, and may come to stand for another one.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Layout:
     tenant: str | None = None
     shard_key: str | int | None = None
     copies: int = 1
+    is_alias: bool = False
 
     def __post_init__(self) -> None:
         """Refuse names that would make the payload ambiguous."""

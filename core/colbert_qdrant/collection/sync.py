@@ -233,6 +233,8 @@ class MultivectorCollection(ManagedCollection):
             Says which text, metadata or id is wrong and why.
         PointTooLarge
             A text has more token vectors than Qdrant takes for one point.
+        CollectionMismatch
+            The name is an alias that another collection was given meanwhile, and all texts are in the one before.
         EngineUnavailable
             The server failed for longer than the retries last.
         """

@@ -34,7 +34,7 @@ _FILTERS = {
     "count": "count_filter",
 }
 _SELECTORS = {"delete": "points_selector", "set_payload": "points", "overwrite_payload": "points"}
-_OF_NOBODY = ("get_collection", "collection_exists", "optimize", "update_vectors")
+_OF_NOBODY = ("get_collection", "collection_exists", "get_aliases", "optimize", "update_vectors")
 """What tells or changes nothing of anybody's records; vectors of a stage are given to what a narrowed scroll found."""
 
 
