@@ -33,14 +33,14 @@ class TwoCopies:
         self.is_local = True
         self.asked: list[tuple[str, int | None]] = []
         self.unread: str | None = None
-        self._refuses = False
+        self._refuses: tuple[str, ...] = ()
 
     def call(self, method: str, arguments: Mapping[str, Any]) -> Any:
         """Carry out a call on one copy or both."""
         if method in _READS:
             self.asked.append((method, arguments.get("consistency")))
             return self._read(method, arguments)
-        if self._refuses and method in _OF_POINTS:
+        if method in self._refuses:
             self.copies[0].call(method, arguments)
             raise EngineUnavailable("1 of 2 copies failed to apply the operation")
         answers = [copy.call(method, arguments) for copy in self.copies]
@@ -60,11 +60,11 @@ class TwoCopies:
         return common if method == "retrieve" else (common, answers[0][1])
 
     @contextmanager
-    def refusing(self) -> Iterator[None]:
-        """Let the first copy alone take what is written, which is too few."""
-        self._refuses = True
+    def refusing(self, *methods: str) -> Iterator[None]:
+        """Let the first copy alone take what is written (by these methods), which is too few."""
+        self._refuses = methods or _OF_POINTS
         yield
-        self._refuses = False
+        self._refuses = ()
 
     def open(self, embedder: WordEmbedder, **options: Any) -> MultivectorCollection:
         """Open a collection of both copies."""
@@ -82,6 +82,11 @@ class TwoCopies:
         """Return how many points have a vector in each copy."""
         having = models.Filter(must=[models.HasVectorCondition(has_vector=vector)])
         return [copy.client.count("docs", having).count for copy in self.copies]
+
+    def ids(self) -> list[set[Any]]:
+        """Return the ids that the payloads of each copy tell."""
+        pages = [copy.client.scroll("docs", limit=1_000)[0] for copy in self.copies]
+        return [{record.payload["_id"] for record in page} for page in pages]
 
     def close(self) -> None:
         """Close both."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from typing import Any
 
+from llama_index.core.schema import BaseNode
 from llama_index.core.vector_stores.types import MetadataFilters, VectorStoreQuery, VectorStoreQueryMode
 from qdrant_client import models
 
@@ -26,6 +27,9 @@ from llama_index_colbert_qdrant.nodes import NODE_KEY, REF_DOC_KEY, THEIR_NO_DOC
 MMR_THRESHOLD = 0.5
 MMR_CANDIDATES = 4
 """Candidates to choose each node from. Both defaults are those of LlamaIndex's other stores."""
+
+_DOCUMENTS_AT_ONCE = 256
+"""Whose nodes are told apart by one filter."""
 
 _OF_THE_QUERY = {"query": "the query itself", "limit": "similarity_top_k=", "mmr": "the mode 'mmr'"}
 _OPTIONS = [field.name for field in fields(SearchOptions) if field.name not in _OF_THE_QUERY]
@@ -106,6 +110,16 @@ class Calls:
     def documents(self, *ref_doc_ids: str) -> models.Filter:
         """Return the filter that the nodes of these documents pass."""
         return nodes_of(ref_doc_ids, self.layout)
+
+    def others(self, nodes: Sequence[BaseNode], ref_doc_ids: Sequence[str]) -> Iterator[models.Filter]:
+        """Yield filters that together the nodes of these documents pass, but for those that are given."""
+        kept: dict[str, list[str]] = {}
+        for node in nodes:
+            kept.setdefault(node.ref_doc_id or node.node_id, []).append(node.node_id)
+        for at in range(0, len(ref_doc_ids), _DOCUMENTS_AT_ONCE):
+            some = ref_doc_ids[at : at + _DOCUMENTS_AT_ONCE]
+            given = nodes_with((node_id for doc_id in some for node_id in kept.get(doc_id, ())), self.layout.tenant)
+            yield models.Filter(must=[self.documents(*some)], must_not=[given])
 
     @staticmethod
     def everything() -> models.Filter:

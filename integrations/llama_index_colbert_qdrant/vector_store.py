@@ -311,14 +311,21 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
         return adding.settled(report, len(nodes), kwargs)
 
     def keep_only(self, nodes: Sequence[BaseNode], *, of: Sequence[str]) -> None:
-        """Delete the nodes of these documents but for those that are given."""
-        kept = {node.node_id for node in nodes}
-        stored = self._collection.scroll(self._calls.documents(*of)) if of else ()
-        self._collection.delete([record.id for record in stored if record.id not in kept])
+        """Delete the nodes of these documents but for those that are given.
+
+        By a filter, which each copy in a cluster holds against what it has itself, after a refused call other nodes.
+        """
+        for others in self._calls.others(nodes, of):
+            self._collection.delete(filter=others)
 
     def document_hashes(self, doc_ids: Sequence[str]) -> dict[str, str | None]:
-        """Return the hash of each of these documents that there are nodes of, ``None`` of one stored in part."""
-        stored = {doc_id: list(self._collection.scroll(self._calls.documents(doc_id))) for doc_id in doc_ids}
+        """Return the hash of each of these documents that there are nodes of, ``None`` of one stored in part.
+
+        In a cluster those nodes count that all copies have.
+        """
+        stored = {
+            doc_id: list(self._collection.scroll(self._calls.documents(doc_id), agreed=True)) for doc_id in doc_ids
+        }
         return {doc_id: document_hash(records) for doc_id, records in stored.items() if records}
 
     async def adocument_hashes(self, doc_ids: Sequence[str]) -> dict[str, str | None]:

@@ -140,6 +140,33 @@ def test_a_stage_that_one_copy_missed_is_completed(docs: MultivectorCollection, 
     assert two.held("bm25") == [40, 40]
 
 
+def test_a_delete_that_one_copy_missed_says_how_it_is_completed(docs: MultivectorCollection, two: TwoCopies) -> None:
+    docs.add(TEXTS, ids=range(40))
+    with two.refusing(), pytest.raises(EngineUnavailable, match="failed to apply") as refused:
+        docs.delete([7])
+    assert [len(ids) for ids in two.ids()] == [39, 40]
+    assert "delete the same ids" in refused.value.__notes__[0]
+
+    docs.delete([7])
+
+    assert [len(ids) for ids in two.ids()] == [39, 39]
+
+
+def test_a_scroll_of_what_all_agree_on_leaves_out_what_one_lacks_or_holds_otherwise(
+    docs: MultivectorCollection, two: TwoCopies
+) -> None:
+    docs.add(TEXTS[:4], ids=range(4))
+    with two.refusing():
+        for changed in ({"texts": ["new"], "ids": [9]}, {"texts": [TEXTS[1]], "metadatas": [{"n": 1}], "ids": [1]}):
+            with pytest.raises(EngineUnavailable, match="failed to apply"):
+                docs.add(**changed)
+
+    assert [record.id for record in docs.scroll()] == ["0", "1", "2", "3", "9"]
+    assert [record.id for record in docs.scroll(agreed=True)] == ["0", "2", "3"]
+    two.unread = UNANSWERED
+    assert list(docs.scroll(agreed=True)) == []
+
+
 class TestUpgrade:
     @pytest.fixture
     def upgraded(self, two: TwoCopies, words: WordEmbedder) -> Any:

@@ -8,8 +8,10 @@ import pytest
 from langchain_core.documents import Document
 from langchain_core.indexing import InMemoryRecordManager, aindex, index
 
-from colbert_qdrant.errors import InvalidInput
+from colbert_qdrant.errors import EngineUnavailable, InvalidInput
+from conftest import WordEmbedder
 from langchain_colbert_qdrant import ColbertQdrantVectorStore
+from two_copies import TwoCopies
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using SHA-1")
 
@@ -67,6 +69,31 @@ async def test_asynchronous(store: ColbertQdrantVectorStore, records: Any, key_e
 
     assert report == {"num_added": 1, "num_updated": 0, "num_skipped": 1, "num_deleted": 1}
     assert texts(store) == {"Dogs bark.", "Birds sing."}
+
+
+def test_in_a_cluster_what_one_copy_missed_is_made_up_for_by_another_run(
+    records: Any, words: WordEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)  # between the tries of what is refused
+    two = TwoCopies()
+    store = ColbertQdrantVectorStore.of(two.open(words))
+    settings: dict[str, Any] = {"cleanup": "full", "source_id_key": "source", "key_encoder": "sha256"}
+    reports = []
+
+    for documents in ([CATS, DOGS], [BIRDS]):
+        with two.refusing(), pytest.raises(EngineUnavailable, match="failed to apply"):
+            index(documents, records, store, **settings)
+        reports.append(index(documents, records, store, **settings))
+        assert two.ids()[0] == two.ids()[1]
+        assert len(two.ids()[0]) == len(documents)
+
+    with two.refusing("delete"), pytest.raises(EngineUnavailable, match="failed to apply"):
+        index([], records, store, **settings)
+    reports.append(index([], records, store, **settings))
+
+    assert two.ids() == [set(), set()]
+    assert [(report["num_added"], report["num_deleted"]) for report in reports] == [(2, 0), (1, 2), (0, 1)]
+    two.close()
 
 
 @pytest.mark.parametrize("asynchronously", [False, True])

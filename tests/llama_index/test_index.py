@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,10 @@ from llama_index.core.schema import Document, IndexNode, NodeWithScore, TextNode
 from llama_index.core.storage.docstore import SimpleDocumentStore
 from llama_index.core.vector_stores.types import MetadataFilter, MetadataFilters
 
+from colbert_qdrant.errors import EngineUnavailable
 from colbert_qdrant.types import Embedder
 from llama_index_colbert_qdrant import ColbertQdrantVectorStore, ColbertRerank, ColbertTextEmbedding
+from two_copies import TwoCopies
 
 QUESTIONS = {
     "collapse and truncate a text to fit in a width": "textwrap.shorten",
@@ -247,6 +249,57 @@ async def test_refresh_finishes_what_was_stored_in_part(
     assert refreshed == [[True], [False]]
     assert {node.node_id for node in store.get_nodes()} == {node.node_id for node in whole}
     assert store.as_index().refresh_ref_docs([torn]) == [False]
+
+
+class TestCopiesThatDiffer:
+    """A cluster's, after a call that one of two copies missed, which was an error."""
+
+    LONG = Document(id_="long", text="".join(f"The word number {word} of many. " for word in range(400)))
+
+    @pytest.fixture
+    def two(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[TwoCopies]:
+        monkeypatch.setattr("time.sleep", lambda seconds: None)  # between the tries of what is refused
+        two = TwoCopies()
+        yield two
+        two.close()
+
+    @pytest.fixture
+    def doubled(self, two: TwoCopies, embedder: Any) -> ColbertQdrantVectorStore:
+        return ColbertQdrantVectorStore.of(two.open(embedder))
+
+    @pytest.mark.parametrize("is_asynchronous", [False, True])
+    async def test_refresh_stores_again_what_one_missed(
+        self, is_asynchronous: bool, doubled: ColbertQdrantVectorStore, two: TwoCopies
+    ) -> None:
+        whole = {node.node_id for node in doubled.splitter()([self.LONG])}
+        with two.refusing(), pytest.raises(EngineUnavailable, match="failed to apply"):
+            doubled.as_index().refresh_ref_docs([self.LONG])
+        assert two.ids() == [whole, set()]
+        index = doubled.as_index()
+
+        refreshed = [
+            await index.arefresh_ref_docs([self.LONG]) if is_asynchronous else index.refresh_ref_docs([self.LONG])
+            for _ in range(2)
+        ]
+
+        assert refreshed == [[True], [False]]
+        assert two.ids() == [whole, whole]
+        assert doubled.as_index().refresh_ref_docs([self.LONG]) == [False]
+
+    def test_what_a_document_has_no_longer_goes_from_both(
+        self, doubled: ColbertQdrantVectorStore, two: TwoCopies
+    ) -> None:
+        index = doubled.as_index([self.LONG, SOLDIER])
+        shorter = Document(id_="long", text=self.LONG.text[:40])
+        with two.refusing("delete"), pytest.raises(EngineUnavailable, match="failed to apply"):
+            index.insert_documents([shorter])
+        assert two.ids()[0] < two.ids()[1]
+
+        index.insert_documents([shorter])
+
+        assert two.ids()[0] == two.ids()[1]
+        assert documents_of(doubled) == {"long", "soldier"}
+        assert texts_of(doubled) == {shorter.text.strip(), SOLDIER.text}
 
 
 def test_reopened_index_is_the_same(

@@ -234,14 +234,16 @@ class AsyncMultivectorCollection(AsyncManagedCollection):
         await self._open()
         return await self._run(operations.count(self.layout, filter))
 
-    async def scroll(self, filter: models.Filter | None = None, *, with_vectors: bool = False) -> AsyncIterator[Record]:
-        """Yield all records that pass a filter, a page at a time."""
+    async def scroll(
+        self, filter: models.Filter | None = None, *, with_vectors: bool = False, agreed: bool = False
+    ) -> AsyncIterator[Record]:
+        """Yield all records that pass a filter, a page at a time; see `MultivectorCollection.scroll`."""
         operations.check_filter(filter)
         await self._open()
         offset = None
         while True:
             page, offset = await self._run(
-                operations.scroll_page(self.layout, filter, offset, with_vectors=with_vectors)
+                operations.scroll_page(self.layout, filter, offset, with_vectors=with_vectors, agreed=agreed)
             )
             for record in page:
                 yield record

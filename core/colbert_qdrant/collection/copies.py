@@ -69,6 +69,29 @@ def agreed(layout: Layout, arguments: Mapping[str, Any]) -> Operation[dict[Point
     return {record.id: record if is_known else _without_hash(record) for record in found}
 
 
+def common(
+    layout: Layout, found: Sequence[models.Record], arguments: Mapping[str, Any]
+) -> Operation[list[models.Record]]:
+    """Return those of the records of one copy that all copies hold alike; none where one of these does not answer.
+
+    Parameters
+    ----------
+    layout
+        How many copies there are.
+    found
+        Records of one copy.
+    arguments
+        What they were asked for by: ``with_payload`` and ``with_vectors``.
+    """
+    if layout.copies == 1 or not found:
+        return list(found)
+    wanted = {name: arguments[name] for name in _IDS_ALONE}
+    these = {"collection_name": layout.name, "ids": [record.id for record in found], **wanted}
+    answer, is_known = yield from _of_all(layout, "retrieve", these)
+    held = {record.id: record for record in answer} if is_known else {}
+    return [held[record.id] for record in found if record.id in held]
+
+
 def lacking(layout: Layout, vector: str, arguments: Mapping[str, Any]) -> Operation[Page]:
     """Fetch some of the points that lack a vector in one copy or another, by the same rules as `agreed`.
 

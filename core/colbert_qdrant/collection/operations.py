@@ -13,7 +13,7 @@ from uuid import UUID
 from qdrant_client import models
 
 from colbert_qdrant.checks import check_query
-from colbert_qdrant.collection import numbers, points
+from colbert_qdrant.collection import copies, numbers, points
 from colbert_qdrant.collection.json_values import MAX_DEPTH, check_metadata
 from colbert_qdrant.collection.patience import READING, patient
 from colbert_qdrant.collection.points import PointId, Record
@@ -29,7 +29,7 @@ from colbert_qdrant.collection.steps import Pause as Pause
 from colbert_qdrant.collection.steps import Start as Start
 from colbert_qdrant.collection.steps import Step as Step
 from colbert_qdrant.collection.storage import Footprint, Storage, footprint
-from colbert_qdrant.errors import InvalidInput
+from colbert_qdrant.errors import EngineUnavailable, InvalidInput
 from colbert_qdrant.types import Multivector
 
 T = TypeVar("T")
@@ -90,7 +90,15 @@ def delete(layout: Layout, ids: Iterable[RecordId] | None, filter: models.Filter
             if filter is None
             else models.FilterSelector(filter=models.Filter(must=[has_id(wanted), filter]))
         )
-    yield Call("delete", {"collection_name": layout.name, "points_selector": selector, "wait": True})
+    try:
+        yield Call("delete", {"collection_name": layout.name, "points_selector": selector, "wait": True})
+    except EngineUnavailable as error:
+        if layout.copies > 1:
+            error.add_note(
+                "a copy that did not carry it out has the records still, and goes on answering; those that did can't "
+                "tell: delete the same ids, or by the same filter, again"
+            )
+        raise
 
 
 def set_metadata(layout: Layout, ids: Iterable[RecordId], metadata: Mapping[str, Any]) -> Operation[int]:
@@ -123,7 +131,7 @@ def count(layout: Layout, filter: models.Filter | None) -> Operation[int]:
 
 
 def scroll_page(
-    layout: Layout, filter: models.Filter | None, offset: Any, *, with_vectors: bool
+    layout: Layout, filter: models.Filter | None, offset: Any, *, with_vectors: bool, agreed: bool
 ) -> Operation[tuple[list[Record], Any]]:
     """Fetch a page of all records and the offset of the next one, ``None`` behind the last."""
     arguments = {
@@ -135,6 +143,8 @@ def scroll_page(
         "with_vectors": with_vectors_of(layout, with_vectors),
     }
     found, following = yield from patient(Call("scroll", arguments), READING)
+    if agreed:
+        found = yield from copies.common(layout, found, arguments)
     return [points.to_record(point, layout) for point in found], following
 
 

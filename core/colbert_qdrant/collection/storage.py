@@ -116,7 +116,8 @@ class Storage:
         Of a cluster. A write is acknowledged by `write_consistency_factor` copies: with as many as there are copies, it
         waits for a node that is dead to come back; with 1 (Qdrant's default) it goes on, on the copies that are left.
         What is refused stays in the copies that took it: the same `add`, `add_stage` or `upgrade` again writes it to
-        all.
+        all. So does the same `delete`, of the same ids or by the same filter: by reading nobody finds what one copy
+        has and another lacks, so `colbert-qdrant prune`, which reads what to delete, does not.
         https://qdrant.tech/documentation/guides/distributed_deployment/
     """
 

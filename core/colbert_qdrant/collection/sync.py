@@ -373,12 +373,27 @@ class MultivectorCollection(ManagedCollection):
         """Return how many records pass a filter, exactly."""
         return self._run(operations.count(self.layout, filter))
 
-    def scroll(self, filter: models.Filter | None = None, *, with_vectors: bool = False) -> Iterator[Record]:
-        """Yield all records that pass a filter, a page at a time."""
+    def scroll(
+        self, filter: models.Filter | None = None, *, with_vectors: bool = False, agreed: bool = False
+    ) -> Iterator[Record]:
+        """Yield all records that pass a filter, a page at a time.
+
+        Parameters
+        ----------
+        filter
+            ``None``: all there are.
+        with_vectors
+            Bring the token vectors along.
+        agreed
+            Of a cluster, leave out what one copy or another lacks or holds otherwise, as after a write that was
+            refused; where a copy does not answer, that is everything.
+        """
         operations.check_filter(filter)
         offset = None
         while True:
-            page, offset = self._run(operations.scroll_page(self.layout, filter, offset, with_vectors=with_vectors))
+            page, offset = self._run(
+                operations.scroll_page(self.layout, filter, offset, with_vectors=with_vectors, agreed=agreed)
+            )
             yield from page
             if offset is None:
                 return
