@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,10 @@ import pytest
 from qdrant_client import QdrantClient
 
 from colbert_qdrant import ColbertEmbedder, ColbertReranker, MultivectorCollection
+from colbert_qdrant.errors import InvalidModel
 from conftest import WordEmbedder
 from faulty_server import serving
+from tiny_models import build_colbert
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork"),
@@ -73,6 +76,19 @@ def test_an_embedder_gives_the_same_vectors_in_a_child(used: ColbertEmbedder) ->
         for ours, theirs in zip(used.embed(MANY), documents, strict=True):
             check(np.array_equal(ours, theirs))
         check(np.array_equal(next(used.query_embed("few words")), query))
+
+    in_a_child(work)
+
+
+def test_a_child_does_not_mix_a_model_with_the_one_in_its_place(tmp_path: Path) -> None:
+    """It opens sessions of its own, of the parent's graph, and the file is a newer model's by then."""
+    embedder = ColbertEmbedder(build_colbert(tmp_path / "model", hidden=256), threads=2)
+    list(embedder.query_embed("few words"))
+    (build_colbert(tmp_path / "newer", hidden=256, seed=1) / "model.onnx").replace(tmp_path / "model/model.onnx")
+
+    def work() -> None:
+        with pytest.raises(InvalidModel, match="make the embedder anew"):
+            list(embedder.query_embed("few words"))
 
     in_a_child(work)
 

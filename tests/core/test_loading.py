@@ -19,6 +19,7 @@ from colbert_qdrant.embedding import embedder, loading
 from colbert_qdrant.embedding.graph.wire import MalformedMessage
 from colbert_qdrant.embedding.hardware import CPU, open_session
 from colbert_qdrant.embedding.loading import runnable_graph
+from colbert_qdrant.errors import InvalidModel
 from tiny_models import build_colbert
 
 TEXTS = ["The harbour master counts the ships.", "Bread needs time. " * 20]
@@ -70,17 +71,50 @@ def test_a_session_keeps_the_tables_that_it_reads(folder: Path) -> None:
     del others
 
 
-def test_weights_beside_the_graph_do_too(folder: Path) -> None:
-    expected = embedded(folder)
+def put_weights_outside(folder: Path) -> Path:
     model = onnx.load(folder / "model.onnx")
     (folder / "model.onnx").unlink()
     onnx.save(model, folder / "model.onnx", save_as_external_data=True, location="model.onnx_data", size_threshold=1024)
+    return folder / "model.onnx_data"
+
+
+def test_weights_beside_the_graph_do_too(folder: Path) -> None:
+    expected = embedded(folder)
+    put_weights_outside(folder)
     graph = runnable_graph(folder / "model.onnx")
 
     assert graph is not None
     assert sorted(graph.tables) == ["embeddings.position", "embeddings.word"]
     for ours, theirs in zip(embedded(folder), expected, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_weights_beside_the_graph_that_were_replaced_are_loaded_anew(folder: Path) -> None:
+    """Though its own file is the same, and an embedder of before lives on."""
+    weights = put_weights_outside(folder)
+    before = ColbertEmbedder(folder, threads=1)
+    [old] = before.embed("harbour")
+    weights.write_bytes((np.fromfile(weights, np.float32) / 2).tobytes())
+    fresh = ColbertEmbedder(folder, threads=1)
+
+    [new] = fresh.embed("harbour")
+    assert not np.allclose(new, old, atol=1e-3)
+    np.testing.assert_array_equal(
+        next(fresh.query_embed("harbour")), next(ColbertEmbedder(folder, threads=2).query_embed("harbour"))
+    )
+    with pytest.raises(InvalidModel, match="make the embedder anew"):
+        before.settings  # noqa: B018  # which a collection would remember, of vectors that are another model's
+
+
+def test_documents_and_queries_are_encoded_by_one_model(folder: Path, tmp_path: Path) -> None:
+    """Each loads the file when it is first asked for."""
+    model = ColbertEmbedder(folder, threads=2)
+    list(model.embed(TEXTS))
+    (build_colbert(tmp_path / "other", hidden=256, seed=1) / "model.onnx").replace(folder / "model.onnx")
+
+    with pytest.raises(InvalidModel, match="make the embedder anew"):
+        list(model.query_embed("harbour"))
+    list(model.embed(TEXTS))
 
 
 def test_a_file_behind_a_link_is_loaded_so_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

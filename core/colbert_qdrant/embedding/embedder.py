@@ -20,7 +20,7 @@ from colbert_qdrant.embedding.encoder import Encoder, shared_encoder
 from colbert_qdrant.embedding.hardware import Device, Provider, choose_hardware
 from colbert_qdrant.embedding.identity import identity
 from colbert_qdrant.embedding.known import KnownModels
-from colbert_qdrant.embedding.loading import ONE_SESSION_BEYOND, weight_bytes
+from colbert_qdrant.embedding.loading import ONE_SESSION_BEYOND, FileKey, check_unchanged, file_key, weight_bytes
 from colbert_qdrant.embedding.long_documents import LongDocuments, encode_documents
 from colbert_qdrant.embedding.pooling import TokenPooling, pool, pool_to
 from colbert_qdrant.embedding.precision import int8_graph
@@ -200,6 +200,7 @@ class ColbertEmbedder(KnownModels):
     @property
     def settings(self) -> dict[str, Any]:
         """What a document's vectors depend on besides its text; a collection remembers it."""
+        check_unchanged(self._files.onnx, self._first_seen)
         settings = {
             "model": self.model_name,
             "file": self._files.onnx.name,
@@ -434,6 +435,10 @@ class ColbertEmbedder(KnownModels):
         return vars(self).get(name) if weight_bytes(self._graph) > ONE_SESSION_BEYOND else None
 
     @once
+    def _first_seen(self) -> FileKey:
+        return file_key(self._files.onnx)
+
+    @once
     def _projection(self) -> Projection | None:
         return read_projection(self._files.projection or self._files.folder)
 
@@ -444,6 +449,7 @@ class ColbertEmbedder(KnownModels):
         return int8_graph(self._files.onnx, dim=self._full_dim, projection=self._projection, cache_dir=self._cache_dir)
 
     def _load(self, *, wide: bool) -> Encoder:
+        check_unchanged(self._files.onnx, self._first_seen)
         return shared_encoder(
             self._graph,
             pad_id=self._tokenizer.pad_id,

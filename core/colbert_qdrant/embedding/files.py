@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources, util
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -371,8 +371,15 @@ def external_data(onnx: Path) -> list[str]:
     InvalidModel
         A name leads out of the graph's folder.
     """
-    if onnx.stat().st_size > 64 * 2**20:  # weights are inside
-        return []
+    found = onnx.stat()
+    names = _named_outside(onnx, found.st_size, found.st_mtime_ns)
+    return [name for name in names if (onnx.parent / name).is_file()]
+
+
+@lru_cache
+def _named_outside(onnx: Path, size: int, _time_ns: int) -> Sequence[str]:
+    if size > 64 * 2**20:  # weights are inside
+        return ()
     found = re.finditer(rb"\x0a\x08location\x12([\x80-\xff]?)([\x00-\x7f])", onnx.read_bytes(), re.DOTALL)
     names = set()
     for match in found:
@@ -383,7 +390,7 @@ def external_data(onnx: Path) -> list[str]:
             raise InvalidModel(
                 f"{onnx} keeps weights in {name!r}, which is not inside its folder; fetch the file again"
             )
-    return sorted(name for name in names if (onnx.parent / name).is_file())
+    return sorted(names)
 
 
 def _own_weights(path: Path, folder: Path) -> Path:

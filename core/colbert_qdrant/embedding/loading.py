@@ -20,12 +20,13 @@ from colbert_qdrant.embedding.graph.attention import long_attention
 from colbert_qdrant.embedding.graph.model import Graph, Tensor, read_model, write_model
 from colbert_qdrant.embedding.graph.tidy import tidied
 from colbert_qdrant.embedding.hardware import CPU_TOKEN_BUDGET
+from colbert_qdrant.errors import InvalidModel
 
 if TYPE_CHECKING:
     from onnxruntime import OrtValue
 
-FileKey: TypeAlias = tuple[str, int, int]
-"""Which file it is, as it is now."""
+FileKey: TypeAlias = tuple[tuple[str, int, int], ...]
+"""Which files they are, as they are now."""
 
 ONE_SESSION_BEYOND = 2**30
 """Bytes of a model of which a process is to hold one session: a second one, with weights laid out for itself, would
@@ -67,9 +68,25 @@ class RunnableGraph:
 
 
 def file_key(onnx: Path) -> FileKey:
-    """Return what tells a file from what may lie in its place later."""
-    found = onnx.stat()
-    return str(onnx.resolve()), found.st_size, found.st_mtime_ns
+    """Return what tells a graph's file, and those of its weights outside of it, from what may lie there later."""
+    found = [(path.resolve(), path.stat()) for path in _files(onnx)]
+    return tuple((str(path), stat.st_size, stat.st_mtime_ns) for path, stat in found)
+
+
+def check_unchanged(onnx: Path, key: FileKey) -> None:
+    """Refuse to load a graph once more where it is another one by now.
+
+    Raises
+    ------
+    InvalidModel
+        Documents and queries would be encoded by two models, or by the graph of one with weights of the other.
+    """
+    try:
+        is_same = file_key(onnx) == key
+    except OSError:
+        is_same = False
+    if not is_same:
+        raise InvalidModel(f"{onnx} was changed since this embedder first used it: make the embedder anew")
 
 
 def runnable_graph(onnx: Path) -> RunnableGraph | None:
@@ -93,7 +110,11 @@ def runnable_graph(onnx: Path) -> RunnableGraph | None:
 
 def weight_bytes(onnx: Path) -> int:
     """Return how large a graph is, with the weights outside of it."""
-    return onnx.stat().st_size + sum((onnx.parent / name).stat().st_size for name in external_data(onnx))
+    return sum(path.stat().st_size for path in _files(onnx))
+
+
+def _files(onnx: Path) -> list[Path]:
+    return [onnx, *(onnx.parent / name for name in external_data(onnx))]
 
 
 def _read(onnx: Path) -> RunnableGraph:
