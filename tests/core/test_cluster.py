@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from qdrant_client import QdrantClient, models
 
-from colbert_qdrant import AsyncMultivectorCollection, Bm25, MultivectorCollection, Muvera, Storage
+from colbert_qdrant import AsyncMultivectorCollection, Bm25, ColbertEmbedder, MultivectorCollection, Muvera, Storage
 from colbert_qdrant.errors import EngineUnavailable, InvalidInput
 from conftest import WordEmbedder
 from servers import CLUSTER_SETTINGS, Cluster, needs_binary, node_command, own_cluster
@@ -184,6 +184,15 @@ def held_by_all(collection: MultivectorCollection, vector: str) -> int:
     return len(collection.engine.call("scroll", arguments)[0])
 
 
+def held_by_any(nodes: Cluster, name: str) -> set[str]:
+    """Return the ids of what any copy has: each node answers from its own, where it has one."""
+    ids = set()
+    for node in range(3):
+        with closing(QdrantClient(nodes.url(node))) as client:
+            ids |= {record.payload["_id"] for record in client.scroll(name, limit=1_000)[0]}
+    return ids
+
+
 def lose(collection: MultivectorCollection, vector: str) -> None:
     """Take a vector from all points, as those that another program wrote never had it."""
     collection.engine.call(
@@ -217,9 +226,9 @@ class TestConsistency:
         """Collections of two copies, a write to be taken by so many of them."""
         opened: list[MultivectorCollection] = []
 
-        def collection(factor: int) -> MultivectorCollection:
+        def collection(factor: int, embedder: Any = words) -> MultivectorCollection:
             storage = Storage(shard_number=6, replication_factor=2, write_consistency_factor=factor)
-            opened.append(MultivectorCollection(f"{name}-{factor}", words, **place, storage=storage))
+            opened.append(MultivectorCollection(f"{name}-{factor}", embedder, **place, storage=storage))
             return opened[-1]
 
         yield collection
@@ -294,6 +303,28 @@ class TestConsistency:
                     assert (reports[-1].encoded, reports[-1].unchanged) == expected
                     assert held_by_all(docs, "colbert") == 40
                 docs.drop()
+
+    def test_documents_that_one_copy_missed_are_stored_again_and_what_they_have_no_longer_goes_from_all(
+        self, copied: Any, nodes: Cluster, offline: ColbertEmbedder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        adapter = pytest.importorskip("llama_index_colbert_qdrant")
+        from llama_index.core.schema import Document
+
+        documents = [Document(id_=text, text=text) for text in self.WORDS]
+        strict = copied(2, offline)
+        store = adapter.ColbertQdrantVectorStore.of(strict)
+        store.as_index().insert_documents(documents[:1])  # which indexes the payload, too
+
+        with without_node(nodes, strict.name, monkeypatch), pytest.raises(EngineUnavailable, match="failed to apply"):
+            store.as_index().insert_documents(documents)
+        assert any(store.as_index().refresh_ref_docs(documents))
+        assert len(list(strict.scroll(agreed=True))) == 40
+
+        with without_node(nodes, strict.name, monkeypatch), pytest.raises(EngineUnavailable, match="failed to apply"):
+            store.keep_only([], of=self.WORDS)
+        assert held_by_any(nodes, strict.name)
+        store.keep_only([], of=self.WORDS)
+        assert not held_by_any(nodes, strict.name)
 
 
 @pytest.mark.parametrize("consistency", ["most", 0, True, 1.5])
