@@ -9,7 +9,7 @@ import pytest
 from qdrant_client import models
 
 from colbert_qdrant import Bm25, MultivectorCollection
-from colbert_qdrant.collection import copies, upgrading
+from colbert_qdrant.collection import copies, schema, upgrading
 from colbert_qdrant.collection.driving import Driver
 from colbert_qdrant.collection.reports import AddReport
 from colbert_qdrant.collection.schema import Layout
@@ -43,6 +43,16 @@ def asked(number_of_copies: int, answers: Mapping[int | None, Any]) -> tuple[dic
     except StopIteration as done:
         sent = done.value
     return sent, asked_for
+
+
+@pytest.mark.parametrize(("stated", "expected"), [((None, None), 1), ((1, 1), 1), ((3, 2), 3), ((1, 2), 2)])
+def test_as_many_are_asked_as_there_are_or_are_to_take_a_write(
+    two: TwoCopies, docs: MultivectorCollection, stated: tuple[int | None, int | None], expected: int
+) -> None:
+    info = two.call("get_collection", {"collection_name": "docs"})
+    info.config.params.replication_factor, info.config.params.write_consistency_factor = stated
+
+    assert schema.copies(info) == expected
 
 
 def test_one_copy_is_asked_as_ever() -> None:

@@ -228,8 +228,12 @@ def dense_vectors(info: models.CollectionInfo) -> dict[str, models.VectorParams]
 
 
 def copies(info: models.CollectionInfo) -> int:
-    """Return how many copies of each shard there are to be."""
-    return info.config.params.replication_factor or 1
+    """Return how many copies of each shard there are to be; a server asks no more than it has.
+
+    Copies may have been added later by hand: then only how many are to take a write tells of them.
+    """
+    params = info.config.params
+    return max(params.replication_factor or 1, params.write_consistency_factor or 1)
 
 
 def remembered(info: models.CollectionInfo) -> dict[str, Any]:
