@@ -77,16 +77,25 @@ def as_node(record: Record) -> BaseNode:
 
 
 def document_hash(records: Iterable[Record]) -> str | None:
-    """Return the hash of the document that all its stored nodes were made from; ``None`` where some are not stored.
+    """Return the hash of the document that all its stored nodes were made from; ``None`` where that is not all of them.
 
     What stopped in the midst of a document left some of its nodes. Whatever splits a document tells each node its
-    neighbours; where one of these is not there, the document is not whole.
+    neighbours; where one of these is not there, the document is not whole. Where two nodes are the same piece of it, a
+    splitter that gives new ids each time was used, and what stopped left the nodes of before.
     """
     nodes = [as_node(record) for record in records]
     stored = {node.node_id for node in nodes}
     neighbours = {each.node_id for node in nodes for each in (node.prev_node, node.next_node) if each is not None}
     hashes = {None if node.source_node is None else node.source_node.hash for node in nodes}
-    return hashes.pop() if len(hashes) == 1 and neighbours <= stored else None
+    places = [place for node in nodes if (place := _place(node)) is not None]
+    is_whole = len(hashes) == 1 and neighbours <= stored and len(set(places)) == len(places)
+    return hashes.pop() if is_whole else None
+
+
+def _place(node: BaseNode) -> tuple[object, ...] | None:
+    """Return which piece of its document a node is: a parent of pieces is not the piece of the same text."""
+    start = getattr(node, "start_char_idx", None)
+    return None if start is None else (start, node.get_content(MetadataMode.NONE), frozenset(node.relationships))
 
 
 def as_result(hits: Sequence[Hit]) -> VectorStoreQueryResult:

@@ -251,6 +251,34 @@ async def test_refresh_finishes_what_was_stored_in_part(
     assert store.as_index().refresh_ref_docs([torn]) == [False]
 
 
+def test_refresh_takes_away_what_a_splitter_with_new_ids_left(
+    store: ColbertQdrantVectorStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was stored anew was stored, and the run stopped before what was there of it was deleted."""
+    document = Document(id_="long", text="".join(f"The word number {word} of many. " for word in range(100)))
+    splitter = SentenceSplitter(chunk_size=100, chunk_overlap=0)
+    store.as_index([document], transformations=[splitter])
+    pieces = len(store.get_nodes())
+    with monkeypatch.context() as patch:
+        patch.setattr(type(store), "keep_only", raising(RuntimeError("out of power")))
+        with pytest.raises(RuntimeError, match="out of power"):
+            store.as_index([document], transformations=[splitter])
+    assert len(store.get_nodes()) == 2 * pieces > 2
+
+    index = store.as_index(transformations=[splitter])
+
+    assert [index.refresh_ref_docs([document]) for _ in range(2)] == [[True], [False]]
+    assert len(store.get_nodes()) == pieces
+    assert store.as_index(transformations=[splitter]).refresh_ref_docs([document]) == [False]
+
+
+def raising(error: Exception) -> Callable[..., None]:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    return fail
+
+
 class TestCopiesThatDiffer:
     """A cluster's, after a call that one of two copies missed, which was an error."""
 
