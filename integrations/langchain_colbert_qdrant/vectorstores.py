@@ -175,21 +175,35 @@ class ColbertQdrantVectorStore(CollectionSearches):
         await store.aadd_texts(*columns)
         return store
 
-    if TYPE_CHECKING:  # inherited; LangChain's own signature has no embedder of token vectors
+    @classmethod
+    def from_documents(  # type: ignore[override]  # LangChain's own signature has no embedder of token vectors
+        cls, documents: Iterable[Document], embedding: TokenEmbedding | Embeddings, **options: Unpack[TextsOptions]
+    ) -> Self:
+        """Open a store (`options`: those of its constructor) and add documents to it, under ids they have."""
+        given: Any = options
+        return super().from_documents(list(documents), embedding, **given)  # type: ignore[arg-type]
 
-        @classmethod
-        def from_documents(  # type: ignore[override]
-            cls, documents: list[Document], embedding: TokenEmbedding | Embeddings, **options: Unpack[TextsOptions]
-        ) -> Self:
-            """Open a store (`options`: those of its constructor) and add documents to it, under ids they have."""
-            ...
+    @classmethod
+    async def afrom_documents(  # type: ignore[override]
+        cls, documents: Iterable[Document], embedding: TokenEmbedding | Embeddings, **options: Unpack[TextsOptions]
+    ) -> Self:
+        """Do as `from_documents` does."""
+        given: Any = options
+        return await super().afrom_documents(list(documents), embedding, **given)  # type: ignore[arg-type]
 
-        @classmethod
-        async def afrom_documents(  # type: ignore[override]
-            cls, documents: list[Document], embedding: TokenEmbedding | Embeddings, **options: Unpack[TextsOptions]
-        ) -> Self:
-            """Do as `from_documents` does."""
-            ...
+    def add_documents(self, documents: Iterable[Document], **kwargs: Any) -> list[str]:
+        """Encode and store documents, under ids they have; any iterable, of which LangChain takes lists alone.
+
+        Parameters
+        ----------
+        documents, kwargs
+            What to add, and the keywords of `add_texts`.
+        """
+        return super().add_documents(list(documents), **kwargs)
+
+    async def aadd_documents(self, documents: Iterable[Document], **kwargs: Any) -> list[str]:
+        """Do as `add_documents` does."""
+        return await super().aadd_documents(list(documents), **kwargs)
 
     @classmethod
     def from_existing_collection(

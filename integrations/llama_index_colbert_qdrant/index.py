@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from llama_index.core.indices import VectorStoreIndex
@@ -47,26 +47,28 @@ class ColbertVectorStoreIndex(VectorStoreIndex):
             **kwargs,
         )
 
-    def insert_nodes(self, nodes: Sequence[BaseNode], **insert_kwargs: Any) -> None:
+    def insert_nodes(self, nodes: Iterable[BaseNode], **insert_kwargs: Any) -> None:
         """Store nodes, and show progress where the index was made to."""
-        super().insert_nodes(nodes, **{"show_progress": self._show_progress, **insert_kwargs})
+        super().insert_nodes(list(nodes), **{"show_progress": self._show_progress, **insert_kwargs})
 
-    async def ainsert_nodes(self, nodes: Sequence[BaseNode], **insert_kwargs: Any) -> None:
+    async def ainsert_nodes(self, nodes: Iterable[BaseNode], **insert_kwargs: Any) -> None:
         """Do as `insert_nodes` does, without blocking."""
-        await super().ainsert_nodes(nodes, **{"show_progress": self._show_progress, **insert_kwargs})
+        await super().ainsert_nodes(list(nodes), **{"show_progress": self._show_progress, **insert_kwargs})
 
-    def insert_documents(self, documents: Sequence[Document], *, show_progress: bool = False) -> None:
+    def insert_documents(self, documents: Iterable[Document], *, show_progress: bool = False) -> None:
         """Split, encode and store documents together; what was stored of them and is no longer there is deleted.
 
         Documents that did not change cost a look-up, as long as each has an id that stays.
         """
+        documents = list(documents)  # LlamaIndex goes over what is an iterator twice, and finds nothing
         nodes = run_transformations(documents, self._transformations, show_progress=show_progress)
         self.insert_nodes(nodes, show_progress=show_progress)
         self._store.keep_only(nodes, of=[document.id_ for document in documents])
         self.docstore.set_document_hashes({document.id_: document.hash for document in documents})
 
-    def refresh_ref_docs(self, documents: Sequence[Document], **update_kwargs: Any) -> list[bool]:
+    def refresh_ref_docs(self, documents: Iterable[Document], **update_kwargs: Any) -> list[bool]:
         """Store what is new, has changed or was stored in part; the store says what it holds, also after a restart."""
+        documents = list(documents)
         unknown = [document.id_ for document in documents if self.docstore.get_document_hash(document.id_) is None]
         whole, torn = _told_apart(self._store.document_hashes(unknown))
         self.docstore.set_document_hashes(whole)
@@ -75,8 +77,9 @@ class ColbertVectorStoreIndex(VectorStoreIndex):
         refreshed = super().refresh_ref_docs(documents, **update_kwargs)
         return [was or document.id_ in torn for was, document in zip(refreshed, documents, strict=True)]
 
-    async def arefresh_ref_docs(self, documents: Sequence[Document], **update_kwargs: Any) -> list[bool]:
+    async def arefresh_ref_docs(self, documents: Iterable[Document], **update_kwargs: Any) -> list[bool]:
         """Do as `refresh_ref_docs` does, without blocking."""
+        documents = list(documents)
         unknown = [
             document.id_ for document in documents if await self.docstore.aget_document_hash(document.id_) is None
         ]

@@ -202,7 +202,7 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
 
     def as_index(
         self,
-        documents: Sequence[Document] | None = None,
+        documents: Iterable[Document] | None = None,
         *,
         transformations: list[TransformComponent] | None = None,
         show_progress: bool = False,

@@ -39,6 +39,15 @@ class TestAdding:
 
         assert [document.page_content for document in store.get_by_ids(added)] == ["text 0", "text 1", "text 2"]
 
+    async def test_documents_of_a_generator_are_stored_too(self, open_store: Open) -> None:
+        """LangChain's own methods go over it twice, and the second time nothing is there."""
+        store = open_store()
+
+        store.add_documents(Document(page_content=f"text {number}") for number in range(3))
+        await store.aadd_documents(Document(id=f"id {number}", page_content=f"text {number}") for number in range(4))
+
+        assert store.collection.count() == 7
+
     def test_a_string_is_not_a_list_of_letters(self, store: ColbertQdrantVectorStore) -> None:
         with pytest.raises(InvalidInput, match="an iterable of strings"):
             store.add_texts("one")

@@ -215,6 +215,17 @@ def test_refresh_changes_what_has_changed(store: ColbertQdrantVectorStore) -> No
     assert texts_of(store) == {"A soldier relives the same day.", "A hacker takes the red pill.", "Toys."}
 
 
+def test_documents_and_nodes_of_a_generator_are_stored_too(store: ColbertQdrantVectorStore) -> None:
+    """LlamaIndex goes over them twice, and the second time nothing is there."""
+    index = store.as_index(Document(id_=f"doc {number}", text=f"text {number}") for number in range(2))
+    index.insert_nodes(TextNode(id_=f"node {number}", text=f"text {number}") for number in range(2))
+
+    refreshed = index.refresh_ref_docs(Document(id_=f"doc {number}", text=f"text {number}") for number in range(3))
+
+    assert refreshed == [False, False, True]
+    assert len(store.get_nodes()) == 5
+
+
 @pytest.fixture
 def torn(store: ColbertQdrantVectorStore, embedder: Any, monkeypatch: pytest.MonkeyPatch) -> Document:
     """A document of which some nodes are stored: the run stopped in its midst."""

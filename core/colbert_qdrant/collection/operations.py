@@ -178,11 +178,11 @@ def encoded(layout: Layout, queries: Sequence[Query]) -> Operation[list[Multivec
     ]
 
 
-def check_ids(ids: Iterable[RecordId]) -> Iterable[RecordId]:
-    """Refuse a lone id, whose letters would be taken for ids."""
+def check_ids(ids: Iterable[RecordId]) -> list[RecordId]:
+    """Return ids as a list; refuse a lone one, whose letters would be taken for ids."""
     if isinstance(ids, str | int | UUID):
         raise InvalidInput(f"ids={ids!r} is a single id; give a list: [{ids!r}]")
-    return ids
+    return list(ids)
 
 
 def check_filter(filter: models.Filter | None) -> models.Filter | None:

@@ -163,6 +163,7 @@ def search(layout: Layout, query: Query, options: SearchOptions) -> Operation[li
 
 def search_batch(layout: Layout, queries: Sequence[Query], options: SearchOptions) -> Operation[list[list[Hit]]]:
     """Answer several queries: encoded together, asked in one request."""
+    queries = list(queries)
     if not queries:
         return []
     vectors = yield from encoded(layout, queries)
@@ -203,7 +204,8 @@ def score(
 
     With `texts` those are left out too whose vectors were made of another text, or with other settings.
     """
-    keys = [points.point_id(record_id, layout.tenant) for record_id in check_ids(ids)]
+    ids = check_ids(ids)
+    keys = [points.point_id(record_id, layout.tenant) for record_id in ids]
     wanted = dict(zip(keys, map(points.id_text, ids), strict=True))
     if texts is not None and len(texts) != len(ids):
         raise InvalidInput(f"{len(texts)} texts for {len(ids)} ids: give one for each")
