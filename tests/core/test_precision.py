@@ -158,6 +158,28 @@ def test_a_kept_file_that_is_damaged_is_made_again(tiny_folder: Path, tmp_path: 
 
 
 @pytest.mark.skipif(not hasattr(os, "getuid"), reason="Windows keeps a user's folders from others")
+def test_a_file_that_another_process_was_faster_to_keep_stays(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is loaded there by now, and would be another one to whoever loads it again."""
+    rewritten = precision._rewritten
+
+    def slowly(*arguments: Any) -> Any:
+        with monkeypatch.context() as faster:
+            faster.setattr(precision, "_rewritten", rewritten)
+            kept.append(precision.int8_graph(tiny_folder / "model.onnx", dim=128, projection=None, cache_dir=tmp_path))
+        kept.append(kept[0].stat().st_ino)
+        return rewritten(*arguments)
+
+    kept: list[Any] = []
+    monkeypatch.setattr(precision, "_rewritten", slowly)
+
+    ours = precision.int8_graph(tiny_folder / "model.onnx", dim=128, projection=None, cache_dir=tmp_path)
+
+    assert [ours, ours.stat().st_ino] == kept
+    assert [path.name for path in ours.parent.iterdir()] == [ours.name]
+
+
 def test_a_folder_that_others_can_write_to_is_not_used(tmp_path: Path) -> None:
     (tmp_path / "colbert-qdrant").mkdir()
     (tmp_path / "colbert-qdrant").chmod(0o777)
@@ -184,7 +206,7 @@ def test_a_file_that_could_not_be_written_whole_is_not_there(tmp_path: Path) -> 
 
 
 def test_a_full_cache_is_no_reason_to_fail(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError("no space left on device")
 
     monkeypatch.setattr(precision, "write_whole", full)

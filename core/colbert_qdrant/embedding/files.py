@@ -433,7 +433,7 @@ def _hard_link(source: Path, folder: Path, name: PurePosixPath) -> None:
         try:
             os.link(source, partial)
         except OSError:
-            shutil.copyfile(source, partial)
+            shutil.copy2(source, partial)  # with its time, by which a file is known again
         partial.replace(target)  # a link that stands there is replaced, not followed
     finally:
         shutil.rmtree(partial.parent)

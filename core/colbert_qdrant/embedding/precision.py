@@ -6,6 +6,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from colbert_qdrant.embedding.cache import digest_of, own_folder, write_whole
@@ -62,7 +63,8 @@ def int8_graph(
     if not _is_whole(target):
         try:
             graph = _rewritten(onnx, dim, folded, target.parent)
-            write_whole(target, [*write_model(graph), _END])
+            with suppress(FileExistsError):
+                write_whole(target, [*write_model(graph), _END], check=lambda _: _refuse_whole(target))
         except MalformedMessage as error:
             raise InvalidModel(f"{onnx} can't be made int8 ({error}); use precision='float32'") from error
         except OSError as error:
@@ -70,6 +72,12 @@ def int8_graph(
                 f"{target.parent} can't keep a model's int8 form ({error}); name another cache_dir="
             ) from (error)
     return target
+
+
+def _refuse_whole(kept: Path) -> None:
+    """Let another process, which was faster, keep its file: it may have loaded it by now."""
+    if _is_whole(kept):
+        raise FileExistsError(kept)
 
 
 def _is_whole(kept: Path) -> bool:
