@@ -133,11 +133,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
     """Skip what the server that the tests are told of is too old for, with what it says."""
+    return (yield from skipped_on_old_servers())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Skip it here, too, where another error or a warning was waited for."""
+    return (yield from skipped_on_old_servers())
+
+
+def skipped_on_old_servers() -> Generator[None, object, object]:
     try:
         return (yield)
-    except UnsupportedByEngine as error:
-        if servers.URL and "needs Qdrant" in str(error):
-            pytest.skip(str(error))
+    except (Exception, pytest.fail.Exception) as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            if servers.URL and isinstance(cause, UnsupportedByEngine) and "needs Qdrant" in str(cause):
+                pytest.skip(str(cause))
+            cause = cause.__cause__ or cause.__context__
         raise

@@ -99,6 +99,23 @@ def test_thresholds_are_of_what_comes_out(docs: MultivectorCollection, by: Any) 
     assert len(docs.search(QUERY, 6, final=final, score_threshold=2 * middle)) == 2
 
 
+def test_a_threshold_holds_where_the_engine_holds_no_formula_against_it(
+    docs: MultivectorCollection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As servers of Qdrant 1.16."""
+    final = Blend({"maxsim": 1, "dense": 1})
+    hits = docs.search(QUERY, 6, final=final)
+    call = docs.engine.call
+
+    def without_threshold(method: str, arguments: Any) -> Any:
+        return call(method, {name: value for name, value in arguments.items() if name != "score_threshold"})
+
+    monkeypatch.setattr(docs.engine, "call", without_threshold)
+
+    assert docs.search(QUERY, 6, final=final, score_threshold=hits[1].score) == hits[:2]
+    assert docs.search(QUERY, 6, final=final, min_relevance=hits[1].relevance) == hits[:2]
+
+
 def test_a_boost_is_a_formula_over_the_payload(docs: MultivectorCollection) -> None:
     stars = models.MultExpression(mult=[1.0, "metadata.stars"])
     formula = models.FormulaQuery(formula=models.SumExpression(sum=["$score", stars]))

@@ -399,6 +399,9 @@ def _scale(options: SearchOptions, query_vectors: int) -> float:
 
 def _hits(found: Sequence[models.ScoredPoint], layout: Layout, query_vectors: int, options: SearchOptions) -> list[Hit]:
     scale = _scale(options, query_vectors)
+    lowest = _lowest_score(options, query_vectors)
+    if lowest is not None:  # 1.16 holds no formula's scores against it; engines count in 32 bits
+        found = [point for point in found if np.float32(point.score) >= np.float32(lowest)]
     hits = [points.to_hit(point, layout, query_vectors, scale) for point in found]
     return [hit for hit in hits if hit.relevance >= (options.min_relevance or 0)]
 
