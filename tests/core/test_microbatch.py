@@ -107,16 +107,18 @@ async def test_a_cancelled_query_does_not_disturb_the_others() -> None:
 
 
 class Choosy(WordEmbedder):
-    """Refuses some queries, gives too few or too many vectors for others, and is interrupted by one."""
+    """Refuses some queries, gives too few or too many vectors for others, and is interrupted by one, once."""
 
     def __init__(self) -> None:
         self.is_running, self.goes_on = threading.Event(), threading.Event()
+        self.was_interrupted = False
 
     def query_embed(self, query: Any) -> Iterator[np.ndarray]:
         if "slow" in query:
             self.is_running.set()
             assert self.goes_on.wait(5)
-        if "interrupt" in query:
+        if "interrupt" in query and not self.was_interrupted:
+            self.was_interrupted = True
             raise KeyboardInterrupt
         if "bad" in query:
             raise ValueError("bad query")
@@ -165,7 +167,7 @@ def test_an_interrupt_is_of_one_thread_alone() -> None:
     answers = together(["interrupt", "fine", "fine too"])
 
     interrupted = [text for text, answer in answers.items() if isinstance(answer, BaseException)]
-    assert interrupted == ["interrupt"]
+    assert len(interrupted) == 1  # the thread that encodes for all, whichever comes to it first
 
 
 async def test_a_query_that_fails_fails_only_itself_on_an_event_loop() -> None:
