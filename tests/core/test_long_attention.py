@@ -138,29 +138,25 @@ def test_what_a_layer_hides_from_a_long_text_stays_hidden(mask: str) -> None:
     """Two of three layers of ModernBERT: their mask hides tokens of a text that has no padding."""
     graph = layer(MASKS[mask])
     ours = long_attention(graph, BEYOND)
-    ids = RANDOM.randint(0, 64, (1, 64))
-    got, expected = (
-        onnxruntime.InferenceSession(b"".join(write_model(each)), providers=["CPUExecutionProvider"]).run(
-            None, {"input_ids": ids, "attention_mask": np.ones_like(ids)}
-        )[0]
-        for each in (ours, graph)
-    )
+    got, expected = of_a_long_text(ours, graph)
 
     assert "If" in [part.operator for part in ours.nodes]
     np.testing.assert_allclose(got, expected, atol=1e-6)
+
+
+def of_a_long_text(*graphs: Graph) -> list[np.ndarray]:
+    """Return what each graph makes of the same 64 tokens."""
+    ids = RANDOM.randint(0, 64, (1, 64))
+    asked = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+    made = [b"".join(write_model(graph)) for graph in graphs]
+    return [onnxruntime.InferenceSession(each, providers=["CPUExecutionProvider"]).run(None, asked)[0] for each in made]
 
 
 def test_a_token_of_a_long_text_that_attends_to_nothing_has_no_nan() -> None:
     """Torch guards the shares of each; the guard stands behind them, where the heads go one by one too."""
     graph = layer(np.where((FAR > 3) | (np.arange(64) > 40), np.float32(-np.inf), np.float32(0)), guarded=True)
     ours = long_attention(tidied(graph), BEYOND)
-    ids = RANDOM.randint(0, 64, (1, 64))
-    got, expected = (
-        onnxruntime.InferenceSession(b"".join(write_model(each)), providers=["CPUExecutionProvider"]).run(
-            None, {"input_ids": ids, "attention_mask": np.ones_like(ids)}
-        )[0]
-        for each in (ours, graph)
-    )
+    got, expected = of_a_long_text(ours, graph)
 
     assert "If" in [part.operator for part in ours.nodes]
     assert not expected[0, 50].any()

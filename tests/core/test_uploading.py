@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ import pytest
 from colbert_qdrant import MultivectorCollection
 from colbert_qdrant.collection import driving, ingest
 from colbert_qdrant.collection.engines import Engine
+from colbert_qdrant.collection.steps import WRITES
 from colbert_qdrant.errors import EngineUnavailable
 from conftest import WordEmbedder
 
@@ -197,3 +200,12 @@ async def test_a_cancelled_write_that_hangs_is_not_waited_for_all_day(
         assert len(remote.begun) == 3 > len(remote.done) == 0
     finally:
         go_on.set()
+
+
+def test_every_call_is_known_to_write_or_to_read() -> None:
+    """A write that is not known as one would be cancelled, and carried out after what its caller does next."""
+    sources = (Path(driving.__file__).parent).glob("*.py")
+    made = {name for path in sources for name in re.findall(r'\bCall\(\s*"(\w+)"', path.read_text(encoding="utf-8"))}
+    reads = {name for name in made if name.startswith(("get_", "list_", "query_"))}
+
+    assert made - reads - {*WRITES} == {"collection_exists", "count", "optimize", "retrieve", "scroll"}
