@@ -19,7 +19,7 @@ from langchain_openai import ChatOpenAI
 
 from langchain_colbert_qdrant import ColbertQdrantRetriever
 
-MODULES = ["bisect", "calendar", "csv", "functools", "glob", "heapq", "json", "random", "shutil", "statistics"]
+MODULES = ["functools", "heapq", "random", "statistics"]
 QUESTIONS = ["How do I find the median of some numbers?", "How can I cache the results of a function?"]
 PROMPT = ChatPromptTemplate(
     [

@@ -3,9 +3,10 @@
     pip install "colbert-qdrant[langchain,offline]" langchain-classic langchain-community rank-bm25
     python langchain_rerank.py
 
-The documents are all that is public in Python's standard library, name and docstring; the questions were written before
-anything was run. A reranker mends the order of what was found. What BM25 does not find among its first fifty stays
-lost, as six of these answers do, whose docstrings use other words: for that, search by token vectors.
+The documents are all that is public in Python's standard library, each by its name and the first paragraph of its
+docstring; the questions were written before anything was run. A reranker mends the order of what was found. What BM25
+does not find among its first fifty stays lost, as four of these answers do, whose docstrings use other words: for that,
+search by token vectors.
 """
 
 import ast
@@ -51,7 +52,7 @@ def members(node: ast.AST, prefix: str) -> Iterator[Document]:
         if isinstance(child, ast.If | ast.Try):
             yield from members(child, prefix)
         elif isinstance(child, ast.FunctionDef | ast.ClassDef) and not child.name.startswith("_"):
-            if text := ast.get_docstring(child):
+            if text := (ast.get_docstring(child) or "").split("\n\n")[0]:
                 yield Document(f"{prefix}.{child.name}: {text}", id=f"{prefix}.{child.name}")
             if isinstance(child, ast.ClassDef):
                 yield from members(child, f"{prefix}.{child.name}")

@@ -19,7 +19,7 @@ from llama_index.llms.openai_like import OpenAILike
 
 from llama_index_colbert_qdrant import ColbertQdrantVectorStore
 
-MODULES = ["bisect", "functools", "glob", "heapq", "json", "os.path", "shutil", "statistics", "textwrap"]
+MODULES = ["functools", "heapq", "json", "statistics"]
 QUESTIONS = ["Which function gives me the n largest elements?", "How can I cache the results of a function?"]
 
 

@@ -3,9 +3,10 @@
     pip install "colbert-qdrant[llama-index,offline]" llama-index-retrievers-bm25
     python llama_index_rerank.py
 
-The nodes are all that is public in Python's standard library, name and docstring; the questions were written before
-anything was run. A reranker mends the order of what was found. What BM25 does not find among its first fifty stays
-lost. The reranker remembers the token vectors of what it has seen: asked again, only the question is encoded.
+The nodes are all that is public in Python's standard library, each by its name and the first paragraph of its
+docstring; the questions were written before anything was run. A reranker mends the order of what was found. What BM25
+does not find among its first fifty stays lost. The reranker remembers the token vectors of what it has seen: asked
+again, only the question is encoded.
 """
 
 import ast
@@ -52,7 +53,7 @@ def members(node: ast.AST, prefix: str) -> Iterator[TextNode]:
         if isinstance(child, ast.If | ast.Try):
             yield from members(child, prefix)
         elif isinstance(child, ast.FunctionDef | ast.ClassDef) and not child.name.startswith("_"):
-            if text := ast.get_docstring(child):
+            if text := (ast.get_docstring(child) or "").split("\n\n")[0]:
                 yield TextNode(text=f"{prefix}.{child.name}: {text}", id_=f"{prefix}.{child.name}")
             if isinstance(child, ast.ClassDef):
                 yield from members(child, f"{prefix}.{child.name}")

@@ -14,7 +14,7 @@ from importlib import import_module
 
 from colbert_qdrant import Bm25, ColbertEmbedder, MultivectorCollection, Muvera
 
-MODULES = ["collections", "heapq", "json", "os", "random", "shutil", "statistics", "textwrap", "threading"]
+MODULES = ["heapq", "os", "random", "shutil", "statistics", "threading"]
 ANSWERS = {
     "run code after a delay": "threading.Timer",
     "the middle value of some numbers": "statistics.median",

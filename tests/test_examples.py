@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from alone import run_alone
 from chat_endpoint import chat_endpoint
 from tiny_pdf import write_pdf
 
@@ -28,12 +28,9 @@ SOURCES = "[1] 0."
 
 def run(name: str, *arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a copy of the example, which has nothing beside it."""
-    alone = shutil.copy(EXAMPLES / name, cwd)
-    command = [sys.executable, "-W", "error::DeprecationWarning:colbert_qdrant", alone, *arguments]
     variables = {key: value for key, value in os.environ.items() if not key.startswith(("OPENAI_", "QDRANT_"))}
-    return subprocess.run(
-        command, capture_output=True, text=True, cwd=cwd, timeout=300, env=variables | {"COLUMNS": "100"} | environment
-    )
+    alone = Path(shutil.copy(EXAMPLES / name, cwd))
+    return run_alone(alone, *arguments, cwd=cwd, environment=variables | {"COLUMNS": "100"} | environment)
 
 
 def missing(promised: list[str], printed: str) -> list[str]:
@@ -116,7 +113,7 @@ def test_an_example_runs_and_prints(name: str, printed: list[str], tmp_path: Pat
             "llama_index_rerank.py",
             [
                 r"\d+ -> 1  put the elements of a list in random order: random.Random.shuffle",
-                *(r" - -> -  run a command", r"Asked again: \d+ ms for 50 nodes"),
+                *(r" - -> -  find all files", r"Asked again: \d+ ms for 50 nodes"),
             ],
         ),
     ],

@@ -1,0 +1,54 @@
+"""Run a script as a program of its own, forked from a process that has imported the large packages already."""
+
+from __future__ import annotations
+
+import atexit
+import multiprocessing
+import os
+import runpy
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+FORKING = multiprocessing.get_context("forkserver")
+# Not this project's own, whose warnings are errors, and nothing that has threads before it is used.
+FORKING.set_forkserver_preload(
+    [
+        *("langchain_classic.retrievers", "langchain_community.retrievers", "langchain_openai", "langgraph.prebuilt"),
+        *("llama_index.core", "llama_index.llms.openai_like", "onnxruntime", "qdrant_client", "tokenizers"),
+    ]
+)
+
+
+def run_alone(
+    script: Path, *arguments: str, cwd: Path, environment: dict[str, str], timeout: float = 300
+) -> subprocess.CompletedProcess[str]:
+    """Return what ``python script *arguments`` gives in a folder, with these variables and no others."""
+    with TemporaryDirectory() as folder:
+        outputs = [str(Path(folder) / name) for name in ("stdout", "stderr")]
+        process = FORKING.Process(target=become, args=(str(script), arguments, str(cwd), environment, outputs))
+        process.start()
+        process.join(timeout)
+        if process.exitcode is None:
+            process.kill()
+            raise subprocess.TimeoutExpired(str(script), timeout)
+        stdout, stderr = (Path(output).read_text(encoding="utf-8") for output in outputs)
+    return subprocess.CompletedProcess([str(script), *arguments], process.exitcode, stdout, stderr)
+
+
+def become(script: str, arguments: tuple[str, ...], cwd: str, environment: dict[str, str], outputs: list[str]) -> None:
+    """Be the interpreter that was started for the script."""
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(environment)
+    for stream, output in zip((sys.stdout, sys.stderr), outputs, strict=True):
+        os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT, 0o600), stream.fileno())
+    warnings.filterwarnings("error", category=DeprecationWarning, module="colbert_qdrant")
+    sys.argv = [script, *arguments]
+    sys.path.insert(0, str(Path(script).parent))
+    try:
+        runpy.run_path(script, run_name="__main__")
+    finally:
+        atexit._run_exitfuncs()  # a child of multiprocessing would leave without
