@@ -14,11 +14,14 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib import util
 from pathlib import Path
+from typing import Any
 
 import pytest
+from qdrant_client import QdrantClient
 
 from alone import run_alone
 from chat_endpoint import chat_endpoint
+from servers import needs_binary, own_server
 from tiny_pdf import write_pdf
 
 EXAMPLES = Path(__file__).absolute().parents[1] / "examples"
@@ -26,11 +29,14 @@ FILES = sorted([*EXAMPLES.glob("*.py"), *EXAMPLES.glob("*.ipynb")])
 SOURCES = "[1] 0."
 
 
-def run(name: str, *arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a copy of the example, which has nothing beside it."""
+def run(
+    name: str, *arguments: str, cwd: Path, server: dict[str, Any] | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a copy of the example, which has nothing beside it; on a server what it keeps in memory or in a folder."""
     variables = {key: value for key, value in os.environ.items() if not key.startswith(("OPENAI_", "QDRANT_"))}
     alone = Path(shutil.copy(EXAMPLES / name, cwd))
-    return run_alone(alone, *arguments, cwd=cwd, environment=variables | {"COLUMNS": "100"} | environment)
+    variables |= {"COLUMNS": "100"} | environment
+    return run_alone(alone, *arguments, cwd=cwd, environment=variables, server=server)
 
 
 def missing(promised: list[str], printed: str) -> list[str]:
@@ -46,51 +52,73 @@ def missing(promised: list[str], printed: str) -> list[str]:
     return kept
 
 
-@pytest.mark.parametrize(
-    ("name", "printed"),
-    [
-        (
-            "quickstart.py",
-            ["child\n  0.62  Philomena", "again\n  0.62  Edge of", "group\n  0.57  This Is", "robbers\n  0.53  Heat"],
-        ),
-        (
-            "multi_stage.py",
-            [
-                *("MUVERA and BM25", "threading.Timer (right)", "statistics.median (right)", "random.sample (right)"),
-                *("heapq.nlargest (right)", "os.removedirs (wrong: shutil.rmtree answers it)"),
-            ],
-        ),
-        ("explain_page.py", ["[magical] suit", "Answered most: magical 0.94", "The page: explain.html"]),
-        (
-            "score_cutoff.py",
-            ["password: best 0.61, kept password", "kept invoice", "rice in it: best 0.18, kept nothing"],
-        ),
-        (
-            "cite_passages.py",
-            ["45-129: In 1969 a lunar lander", "130-179: The cafe on the", "180-212: Groups of ten and more pay half."],
-        ),
-        ("long_documents.py", ["truncate: ", "window: raise", "Exception chaining can be explicitly suppressed"]),
-        (
-            "hybrid.py",
-            [
-                "M6x25, zinc plated, for the cover of pump P-101.  ",
-                "P-110, rubber, 80 mm.  ",
-            ],
-        ),
-        ("tenants.py", ["museum: 1 note, ['The museum opens", "school: 1 note, ['Lessons begin"]),
-        ("evaluate_searches.py", ["12 of them judged", "the quickest that keeps 95% of the exact ten best", "\nUse "]),
-        (
-            "upgrade_collection.py",
-            ["by token vectors: 0.51  Heat", "by single vectors: Heat", "6 films; The Italian Job"],
-        ),
-        ("from_langchain_qdrant.py", ["0.65  Edge of Tomorrow  {'minutes': 113}", "['Heat']\n['Heat']\n['Edge of"]),
-        ("langchain_extract.py", ["the maximum width of wrapped lines", "TextWrapper, characters [["]),
-        ("llama_index_extract.py", ["the maximum width of wrapped lines", "textwrap.TextWrapper\n"]),
-        ("langchain_rag.py", [f"(name a chat model with --model)\n  {SOURCES}61  statistics.median"]),
-    ],
-)
+PRINTED = [
+    (
+        "quickstart.py",
+        ["child\n  0.62  Philomena", "again\n  0.62  Edge of", "group\n  0.57  This Is", "robbers\n  0.53  Heat"],
+    ),
+    (
+        "multi_stage.py",
+        [
+            *("MUVERA and BM25", "threading.Timer (right)", "statistics.median (right)", "random.sample (right)"),
+            *("heapq.nlargest (right)", "os.removedirs (wrong: shutil.rmtree answers it)"),
+        ],
+    ),
+    ("explain_page.py", ["[magical] suit", "Answered most: magical 0.94", "The page: explain.html"]),
+    (
+        "score_cutoff.py",
+        ["password: best 0.61, kept password", "kept invoice", "rice in it: best 0.18, kept nothing"],
+    ),
+    (
+        "cite_passages.py",
+        ["45-129: In 1969 a lunar lander", "130-179: The cafe on the", "180-212: Groups of ten and more pay half."],
+    ),
+    ("long_documents.py", ["truncate: ", "window: raise", "Exception chaining can be explicitly suppressed"]),
+    (
+        "hybrid.py",
+        [
+            "M6x25, zinc plated, for the cover of pump P-101.  ",
+            "P-110, rubber, 80 mm.  ",
+        ],
+    ),
+    ("tenants.py", ["museum: 1 note, ['The museum opens", "school: 1 note, ['Lessons begin"]),
+    ("evaluate_searches.py", ["12 of them judged", "the quickest that keeps 95% of the exact ten best", "\nUse "]),
+    (
+        "upgrade_collection.py",
+        ["by token vectors: 0.51  Heat", "by single vectors: Heat", "6 films; The Italian Job"],
+    ),
+    ("from_langchain_qdrant.py", ["0.65  Edge of Tomorrow  {'minutes': 113}", "['Heat']\n['Heat']\n['Edge of"]),
+    ("langchain_extract.py", ["the maximum width of wrapped lines", "TextWrapper, characters [["]),
+    ("llama_index_extract.py", ["the maximum width of wrapped lines", "textwrap.TextWrapper\n"]),
+    ("langchain_rag.py", [f"(name a chat model with --model)\n  {SOURCES}61  statistics.median"]),
+]
+
+
+@pytest.mark.parametrize(("name", "printed"), PRINTED)
 def test_an_example_runs_and_prints(name: str, printed: list[str], tmp_path: Path) -> None:
     done = run(name, cwd=tmp_path)
+
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    assert missing(printed, done.stdout) == [], done.stdout
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """A server that the examples have to themselves, as they name their collections."""
+    with own_server(tmp_path_factory.mktemp("server")) as process:
+        yield process.grpc if os.environ.get("QDRANT_PREFER_GRPC", "0") != "0" else {"url": process.url}
+
+
+@needs_binary
+@pytest.mark.parametrize(("name", "printed"), PRINTED)
+def test_an_example_prints_the_same_on_a_server(
+    name: str, printed: list[str], own: dict[str, Any], tmp_path: Path
+) -> None:
+    with QdrantClient(own["url"]) as client:
+        for collection in client.get_collections().collections:
+            client.delete_collection(collection.name)
+
+    done = run(name, cwd=tmp_path, server=own)
 
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     assert missing(printed, done.stdout) == [], done.stdout
