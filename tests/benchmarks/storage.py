@@ -3,8 +3,7 @@
     QDRANT_URL=http://localhost:6333 python tests/benchmarks/storage.py [--sets NAME ...] [--documents N] [--queries N]
 
 Needs a server, named by QDRANT_URL. The vectors of all-MiniLM-L6-v2-int8 are encoded once and given to every
-collection (`add(..., vectors=)`). Of every set the first N documents are stored, and those of its queries asked that
-something among them answers.
+collection (`add(..., vectors=)`). Of every set N documents are stored, those first that answer one of its N queries.
 
 - *nDCG@10*: as a collection searches by default. Where vectors are quantised, the copy selects twice as many hits as
   are wanted (`Storage.oversampling`), and the originals order those.
@@ -26,7 +25,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -35,12 +33,12 @@ from encoded import Vectors, tokens_of
 from judged import DATA, Judged, load_each, ndcg
 from qdrant_client import QdrantClient, models
 
-from colbert_qdrant import ColbertEmbedder, MultivectorCollection, Storage
+from colbert_qdrant import MultivectorCollection, Storage
 from colbert_qdrant.collection.storage import footprint
 from colbert_qdrant.embedding.registry import OFFLINE_MODEL
 from colbert_qdrant.errors import ColbertQdrantError
 
-SETS = ("xquad_en", "cranfield")
+SETS = ("xquad_en", "cranfield", "scifact")
 NO_GRAPH = models.HnswConfigDiff(m=0)
 NAME = "benchmark-storage"
 COPY_ALONE = models.SearchParams(quantization=models.QuantizationSearchParams(rescore=False))
@@ -75,7 +73,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DATA, help="folder of test sets, default: %(default)s")
     parser.add_argument("--sets", nargs="+", default=SETS, metavar="NAME", help="default: %(default)s")
-    parser.add_argument("--documents", type=int, default=400, help="most documents of a set, default: %(default)s")
+    parser.add_argument("--documents", type=int, default=600, help="most documents of a set, default: %(default)s")
     parser.add_argument("--queries", type=int, default=100, help="most queries of a set, default: %(default)s")
     parser.add_argument("--folder", type=Path, default=os.environ.get("QDRANT_STORAGE"), help="the server's storage")
     arguments = parser.parse_args()
@@ -84,10 +82,8 @@ def main() -> None:
     print(f"{OFFLINE_MODEL}, Qdrant {client.info().version}")
     try:
         for judged in load_each(arguments.data, arguments.sets):
-            part = first(judged, arguments.documents).sample(arguments.queries)
-            documents, _ = tokens_of(judged)  # of the whole set, as other benchmarks keep them
-            queries = list(ColbertEmbedder(OFFLINE_MODEL).query_embed(part.queries.values()))
-            vectors = documents[: len(part.documents)], queries
+            part = kept(judged.sample(arguments.queries), arguments.documents)
+            vectors = tokens_of(part)
             print(f"\n## {part.name}: {len(part.documents)} documents, {len(part.queries)} queries\n", flush=True)
             for line in table(measure(client, part, way, vectors, arguments.folder) for way in WAYS):
                 print(line, flush=True)
@@ -95,9 +91,11 @@ def main() -> None:
         client.delete_collection(NAME)
 
 
-def first(judged: Judged, count: int) -> Judged:
-    """Keep the first documents, and the queries that something among them answers."""
-    documents = dict(islice(judged.documents.items(), count))
+def kept(judged: Judged, count: int) -> Judged:
+    """Keep so many documents, those first that answer something, and the queries that something among them answers."""
+    answers = {document for query in judged.queries for document, grade in judged.grades[query].items() if grade > 0}
+    names = sorted(judged.documents, key=lambda name: name not in answers)[:count]
+    documents = {name: judged.documents[name] for name in names}
     grades = {
         query: {document: grade for document, grade in of_query.items() if document in documents}
         for query, of_query in judged.grades.items()
