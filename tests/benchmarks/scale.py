@@ -1,6 +1,7 @@
 """How a collection grows: adding, searching, memory and disk at 10,000, 50,000 and 250,000 documents.
 
     QDRANT_BINARY=.../qdrant python tests/benchmarks/scale.py [--server N ...] [--embedded N ...] [--lonely SHARE]
+        [--largest-segment KB]
 
 Documents of 64 x 96 numbers in half precision (see `drawn`), a share of them lonely, go through the public API into a
 server of this program's own, over gRPC, and into the embedded engine; MUVERA finds the candidates. No model is run.
@@ -14,6 +15,8 @@ server of this program's own, over gRPC, and into the embedded engine; MUVERA fi
   one good answer, and nine that are best by chance.
 - *server*: its own memory, its mapped files in memory, and its files on disk without the log of writes, beside
   `footprint`.
+
+A server of few cores makes many small segments, each with a graph that is gone through: `--largest-segment` says else.
 
 The growth of p50 is told at equal recall: the fewest candidates, of those that were tried, by which a larger collection
 finds as much as the smallest does with 100. The estimate for 10 million takes each of its shards to be as the largest
@@ -104,6 +107,7 @@ def main() -> None:
     parser.add_argument("--lonely", type=float, default=0.5, help="share of lonely documents, default: %(default)s")
     parser.add_argument("--queries", type=int, default=200, help="default: %(default)s")
     parser.add_argument("--exact", type=int, default=40, help="queries whose ten best are known, default: %(default)s")
+    parser.add_argument("--largest-segment", type=int, metavar="KB", help="of the server, default: its own choice")
     parser.add_argument("--json", type=Path, help="write every figure here")
     arguments = parser.parse_args()
     if arguments.server and not BINARY:
@@ -120,6 +124,9 @@ def main() -> None:
     for engine, open_one in (("server", on_server), ("embedded", embedded)):
         for size in getattr(arguments, engine):
             with tempfile.TemporaryDirectory() as folder, open_one(Path(folder), drawn) as (collection, of_engine):
+                if engine == "server" and arguments.largest_segment:
+                    largest = models.OptimizersConfigDiff(max_segment_size=arguments.largest_segment)
+                    collection.engine.client.update_collection("scale", optimizers_config=largest)
                 loaded.append(load(engine, collection, size, Path(folder), of_engine))
                 print(as_row(loaded[-1]), flush=True)
                 questions = Questions(asked, [*map(drawn.is_lonely, asked)], queries, best[size])
