@@ -295,7 +295,7 @@ class _Handler(BaseHTTPRequestHandler):
         for byte in content:
             self.wfile.write(bytes([byte]))
             self.wfile.flush()
-            time.sleep(0.1)
+            time.sleep(0.2)  # ten seconds and more for the shortest answer
 
     def log_message(self, format: str, *arguments: Any) -> None:
         """Stay quiet."""

@@ -442,18 +442,18 @@ async def test_a_read_is_tried_again_on_an_event_loop(
 
 
 def test_a_timeout_bounds_an_answer_that_drips(words: WordEmbedder, server: FaultyServer) -> None:
-    with MultivectorCollection("drips", words, url=server.url, timeout=1) as collection:
+    with MultivectorCollection("drips", words, url=server.url, timeout=3) as collection:
         server.faults = iter(["drip"] * 3)
         start = time.monotonic()
 
         with pytest.raises(EngineUnavailable, match="not whole when the timeout was over"):
             collection.engine.call("count", {"collection_name": "drips"})
 
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < 8
 
 
 async def test_a_timeout_bounds_it_on_an_event_loop(words: WordEmbedder, server: FaultyServer) -> None:
-    async with AsyncMultivectorCollection("drips", words, url=server.url, timeout=1) as collection:
+    async with AsyncMultivectorCollection("drips", words, url=server.url, timeout=3) as collection:
         await collection.count()
         server.faults = iter(["drip"] * 3)
         start = time.monotonic()
@@ -461,4 +461,4 @@ async def test_a_timeout_bounds_it_on_an_event_loop(words: WordEmbedder, server:
         with pytest.raises(EngineUnavailable, match="not whole when the timeout was over"):
             await collection.engine.call("count", {"collection_name": "drips"})
 
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < 8
