@@ -91,4 +91,4 @@ def move_to(server: dict[str, Any]) -> None:
             location, options = None, Place(**server).arguments
         connect(client, location, **options)
 
-    Place.__post_init__, QdrantClient.__init__ = moved, connected  # type: ignore[method-assign]
+    Place.__post_init__, QdrantClient.__init__ = moved, connected
