@@ -13,6 +13,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+PATIENCE = 300
+"""Seconds that a script may take."""
+
 FORKING = multiprocessing.get_context("forkserver")
 # Not this project's own, whose warnings are errors, and nothing that has threads before it is used.
 FORKING.set_forkserver_preload(
@@ -29,7 +32,6 @@ def run_alone(
     cwd: Path,
     environment: dict[str, str],
     server: dict[str, Any] | None = None,
-    timeout: float = 300,
 ) -> subprocess.CompletedProcess[str]:
     """Return what ``python script *arguments`` gives in a folder, with these variables and no others.
 
@@ -39,10 +41,10 @@ def run_alone(
         outputs = [str(Path(folder) / name) for name in ("stdout", "stderr")]
         process = FORKING.Process(target=become, args=(str(script), arguments, str(cwd), environment, server, outputs))
         process.start()
-        process.join(timeout)
+        process.join(PATIENCE)
         if process.exitcode is None:
             process.kill()
-            raise subprocess.TimeoutExpired(str(script), timeout)
+            raise subprocess.TimeoutExpired(str(script), PATIENCE)
         stdout, stderr = (Path(output).read_text(encoding="utf-8") for output in outputs)
     return subprocess.CompletedProcess([str(script), *arguments], process.exitcode, stdout, stderr)
 

@@ -1,4 +1,4 @@
-"""Every example runs as a reader would run it, copied alone into an empty folder, and prints what it promises."""
+"""Every example runs as a program of its own, copied alone into an empty folder, and prints what it promises."""
 
 from __future__ import annotations
 

@@ -34,6 +34,14 @@ class Judged:
         kept = list(self.queries)[::step][:count]
         return Judged(self.name, self.documents, {query: self.queries[query] for query in kept}, self.grades)
 
+    def beside(self, others: int) -> Judged:
+        """Keep the documents that answer the queries and so many others, spread evenly."""
+        wanted = {document for query in self.queries for document in self.grades[query]}
+        rest = [document for document in self.documents if document not in wanted]
+        wanted.update(rest[:: max(1, len(rest) // max(1, others))][:others])
+        documents = {name: text for name, text in self.documents.items() if name in wanted}
+        return Judged(self.name, documents, self.queries, self.grades)
+
 
 def load(folder: Path) -> Judged:
     """Read a test set; queries that nothing was judged for are left out, titles stand before their texts."""

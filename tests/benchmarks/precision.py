@@ -12,8 +12,8 @@ vectors alone and in company.
 
 Quality: nDCG@10 over test sets in BEIR layout, every document ranked by MaxSim, with the offline model's graph in
 float32 and in int8, and with the numbers a token cut by the projection that this package ships. Shown beside float32 is
-the difference, with the standard error over questions. `--documents` are kept beside those that are
-judged; all of SciFact, three times, is an hour of encoding.
+the difference, with the standard error over questions. Of a set the documents that answer something are kept and
+`--documents` others: all of SciFact, three times, is an hour of encoding.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="*", choices=SETS, default=list(SETS), help="default: all that are there")
     parser.add_argument("--texts", type=int, default=64, help="default: %(default)s")
     parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
-    parser.add_argument("--documents", type=int, default=300, help="beside those that are judged, default: %(default)s")
+    parser.add_argument("--documents", type=int, default=300, help="beside those that answer, default: %(default)s")
     parser.add_argument("--data", type=Path, default=DATA, help="folder of the test sets, default: %(default)s")
     parser.add_argument("--json", type=Path, help="write every figure here")
     parser.add_argument("--check", action="store_true", help="fail when a claim is missed")
@@ -89,7 +89,7 @@ def main() -> None:
         print(speed_table(speeds))
     quality: dict[str, dict[str, list[float]]] = {}
     for judged in load_each(options.data, options.sets) if options.sets else ():
-        quality[judged.name] = of_quality(kept(judged, options.documents))
+        quality[judged.name] = of_quality(judged.beside(options.documents))
         print(quality_table(judged.name, quality[judged.name]), flush=True)
     if options.json:
         means = {name: {row: float(np.mean(each)) for row, each in rows.items()} for name, rows in quality.items()}
@@ -140,17 +140,6 @@ def seconds(embedder: ColbertEmbedder, texts: Sequence[str]) -> float:
 
 def cosines(exact: Sequence[np.ndarray], ours: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([np.einsum("ij,ij->i", one, other) for one, other in zip(exact, ours, strict=True)])
-
-
-def kept(judged: Judged, others: int | None) -> Judged:
-    """Return the set with the judged documents and so many others, spread evenly."""
-    if others is None:
-        return judged
-    wanted = {document for query in judged.queries for document in judged.grades[query]}
-    rest = [document for document in judged.documents if document not in wanted]
-    wanted.update(rest[:: max(1, len(rest) // max(1, others))][:others])
-    documents = {name: text for name, text in judged.documents.items() if name in wanted}
-    return Judged(judged.name, documents, judged.queries, judged.grades)
 
 
 def of_quality(judged: Judged) -> dict[str, list[float]]:

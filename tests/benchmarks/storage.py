@@ -3,7 +3,7 @@
     QDRANT_URL=http://localhost:6333 python tests/benchmarks/storage.py [--sets NAME ...] [--documents N] [--queries N]
 
 Needs a server, named by QDRANT_URL. The vectors of all-MiniLM-L6-v2-int8 are encoded once and given to every
-collection (`add(..., vectors=)`). Of every set N documents are stored, those first that answer one of its N queries.
+collection (`add(..., vectors=)`). Of every set the documents are stored that answer the queries, and N others.
 
 - *nDCG@10*: as a collection searches by default. Where vectors are quantised, the copy selects twice as many hits as
   are wanted (`Storage.oversampling`), and the originals order those.
@@ -73,7 +73,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DATA, help="folder of test sets, default: %(default)s")
     parser.add_argument("--sets", nargs="+", default=SETS, metavar="NAME", help="default: %(default)s")
-    parser.add_argument("--documents", type=int, default=600, help="most documents of a set, default: %(default)s")
+    parser.add_argument("--documents", type=int, default=300, help="beside those that answer, default: %(default)s")
     parser.add_argument("--queries", type=int, default=100, help="most queries of a set, default: %(default)s")
     parser.add_argument("--folder", type=Path, default=os.environ.get("QDRANT_STORAGE"), help="the server's storage")
     arguments = parser.parse_args()
@@ -82,26 +82,13 @@ def main() -> None:
     print(f"{OFFLINE_MODEL}, Qdrant {client.info().version}")
     try:
         for judged in load_each(arguments.data, arguments.sets):
-            part = kept(judged.sample(arguments.queries), arguments.documents)
+            part = judged.sample(arguments.queries).beside(arguments.documents)
             vectors = tokens_of(part)
             print(f"\n## {part.name}: {len(part.documents)} documents, {len(part.queries)} queries\n", flush=True)
             for line in table(measure(client, part, way, vectors, arguments.folder) for way in WAYS):
                 print(line, flush=True)
     finally:
         client.delete_collection(NAME)
-
-
-def kept(judged: Judged, count: int) -> Judged:
-    """Keep so many documents, those first that answer something, and the queries that something among them answers."""
-    answers = {document for query in judged.queries for document, grade in judged.grades[query].items() if grade > 0}
-    names = sorted(judged.documents, key=lambda name: name not in answers)[:count]
-    documents = {name: judged.documents[name] for name in names}
-    grades = {
-        query: {document: grade for document, grade in of_query.items() if document in documents}
-        for query, of_query in judged.grades.items()
-    }
-    answered = {query: text for query, text in judged.queries.items() if grades[query]}
-    return Judged(judged.name, documents, answered, grades)
 
 
 def measure(
