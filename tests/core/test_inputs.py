@@ -121,6 +121,31 @@ def test_what_can_not_be_fed_is_named_with_the_export_to_make(
         list(ColbertEmbedder(folder).embed("text"))
 
 
+def size_of_an_input(model: onnx.ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "spoilt"
+
+
+def size_of_an_output(model: onnx.ModelProto) -> None:
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_param = "spoilt"
+
+
+def another_output(model: onnx.ModelProto) -> None:
+    model.graph.node.append(helper.make_node("Identity", [model.graph.output[0].name], ["spoilt"]))
+    model.graph.output.append(helper.make_tensor_value_info("spoilt", TensorProto.FLOAT, ["batch", "tokens", 32]))
+
+
+@pytest.mark.parametrize("names", [size_of_an_input, size_of_an_output, another_output])
+def test_a_name_that_is_no_text_is_named_as_damage(
+    exported: Path, tmp_path: Path, names: Callable[[onnx.ModelProto], None]
+) -> None:
+    folder = changed(exported, tmp_path / "model", names)
+    content = (folder / "model.onnx").read_bytes()
+    (folder / "model.onnx").write_bytes(content.replace(b"spoilt", b"sp\xfailt"))
+
+    with pytest.raises(InvalidModel, match=r"model\.onnx is damaged: a name of its inputs or outputs is not UTF-8"):
+        list(ColbertEmbedder(folder).embed("text"))
+
+
 def test_a_text_longer_than_the_graph_is_refused_and_not_cut(exported: Path, tmp_path: Path) -> None:
     folder = changed(exported, tmp_path / "model", of_shape("batch", 16))
 

@@ -19,7 +19,7 @@ import numpy as np
 from colbert_qdrant._fork import first_after_fork, renewed_after_fork
 from colbert_qdrant.embedding.batches import ONE_BY_ONE
 from colbert_qdrant.embedding.hardware import Hardware, open_session, shrinking_run, silent_run
-from colbert_qdrant.embedding.inputs import GraphInputs, read_inputs
+from colbert_qdrant.embedding.inputs import GraphInputs, read_arguments, read_inputs
 from colbert_qdrant.embedding.loading import check_unchanged, file_key, runnable_graph
 from colbert_qdrant.embedding.projection import Projection
 from colbert_qdrant.embedding.reader import reason_of
@@ -303,8 +303,8 @@ def find_output(
     session: InferenceSession, onnx: Path, dim: int | None, projection: Projection | None
 ) -> tuple[str, int]:
     """Find the output that holds one vector a token, by rank and last dimension; exporters agree on no name."""
-    outputs = {argument.name: argument.shape for argument in session.get_outputs()}
-    widths = {name: shape[-1] for name, shape in outputs.items() if len(shape) == 3}
+    outputs = {name: output.shape for name, output in read_arguments(session.get_outputs(), onnx).items()}
+    widths: dict[str, Any] = {name: shape[-1] for name, shape in outputs.items() if len(shape) == 3}
     if any(not isinstance(width, int) for width in widths.values()):
         try:
             tried = session.run(list(widths), read_inputs(session, onnx).blank())

@@ -1,7 +1,8 @@
-"""What a graph takes: the inputs of a text encoder, in the types and shapes that it was exported with."""
+"""What a graph takes and gives, and how to feed it: names, types and shapes that it was exported with."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from colbert_qdrant.errors import InvalidModel
 
 if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
+    from onnxruntime import InferenceSession, NodeArg
 
 IDS, ATTENTION, TYPES, POSITIONS = "input_ids", "attention_mask", "token_type_ids", "position_ids"
 
@@ -20,6 +21,30 @@ _KNOWN = (IDS, ATTENTION, TYPES, POSITIONS)
 _INTEGERS: dict[str, type[np.integer[Any]]] = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
 
 Ids = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """An input or an output of a graph: its type as ONNX Runtime writes it, and its sizes, or the names of any size."""
+
+    type: str
+    shape: Sequence[int | str | None]
+
+
+def read_arguments(arguments: Iterable[NodeArg], onnx: Path) -> dict[str, Argument]:
+    """Return a graph's inputs or outputs by name.
+
+    Raises
+    ------
+    InvalidModel
+        A name is not text: ONNX Runtime loads such a graph, and fails where the name is asked for.
+    """
+    try:
+        return {argument.name: Argument(argument.type, argument.shape) for argument in arguments}
+    except UnicodeDecodeError as error:
+        raise InvalidModel(
+            f"{onnx} is damaged: a name of its inputs or outputs is not UTF-8 ({error.reason}); fetch the file again"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +90,7 @@ def read_inputs(session: InferenceSession, onnx: Path, first_position: int = 0) 
     InvalidModel
         It takes what a text does not give, or a number of texts that is neither one nor any.
     """
-    arguments = {argument.name: argument for argument in session.get_inputs()}
+    arguments = read_arguments(session.get_inputs(), onnx)
     names = ", ".join(arguments)
     if not arguments.keys() <= set(_KNOWN) or not arguments.keys() >= {IDS, ATTENTION}:
         raise InvalidModel(
