@@ -1,7 +1,7 @@
 """How a collection grows: adding, searching, memory and disk at 10,000, 50,000 and 250,000 documents.
 
     QDRANT_BINARY=.../qdrant python tests/benchmarks/scale.py [--server N ...] [--embedded N ...] [--lonely SHARE]
-        [--largest-segment KB]
+        [--candidates N ...] [--effort N ...] [--callers N ...] [--largest-segment KB]
 
 Documents of 64 x 96 numbers in half precision (see `drawn`), a share of them lonely, go through the public API into a
 server of this program's own, over gRPC, and into the embedded engine; MUVERA finds the candidates. No model is run.
@@ -9,7 +9,8 @@ server of this program's own, over gRPC, and into the embedded engine; MUVERA fi
 - *adding*: documents a second of `add` alone, this process's processor time a document, and how much its own memory
   (RssAnon) grew from a tenth of the documents on, which is to be none. Then the time until the indexes are built.
 - *search*: milliseconds of `search` for ten hits, with 1 and with 16 callers, and processor milliseconds of one search,
-  server and caller together, which other programs disturb less.
+  server and caller together, which other programs disturb less. *effort*: how many times the candidates the graph is
+  searched for (``hnsw_ef``).
 - *own first*: the share of queries that have their own document first, lonely ones and those of topics apart.
 - *of the ten best*: the share of exact MaxSim's ten best, all documents compared. The query of a lonely document has
   one good answer, and nine that are best by chance.
@@ -19,8 +20,8 @@ server of this program's own, over gRPC, and into the embedded engine; MUVERA fi
 A server of few cores makes many small segments, each with a graph that is gone through: `--largest-segment` says else.
 
 The growth of p50 is told at equal recall: the fewest candidates, of those that were tried, by which a larger collection
-finds as much as the smallest does with 100. The estimate for 10 million takes each of its shards to be as the largest
-that was measured.
+finds as much as the smallest does with the fewest. The estimate for 10 million takes each of its shards to be as the
+largest that was measured.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from itertools import product, starmap
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -45,11 +47,12 @@ from drawn import DIM, Drawn, Vectors, exact
 from qdrant_client import models
 
 from colbert_qdrant import MultivectorCollection, Muvera
+from colbert_qdrant.collection.prefetching import EFFORT
+from colbert_qdrant.collection.stages import CANDIDATES
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))
 from servers import BINARY, own_server
 
-CANDIDATES, CALLERS = (100, 200, 400), (1, 16)
 PATIENCE = 3_600
 """Seconds that the server may take to build its indexes."""
 
@@ -79,6 +82,7 @@ class Searched:
     engine: str
     documents: int
     candidates: int
+    effort: int
     callers: int
     p50: float
     p99: float
@@ -99,6 +103,15 @@ class Questions:
     best: list[set[str]]
 
 
+@dataclass(frozen=True)
+class Way:
+    """How a question is asked."""
+
+    candidates: int
+    effort: int
+    callers: int
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     sizes: dict[str, Any] = {"type": int, "nargs": "*", "metavar": "N", "help": "sizes, default: %(default)s"}
@@ -107,6 +120,10 @@ def main() -> None:
     parser.add_argument("--lonely", type=float, default=0.5, help="share of lonely documents, default: %(default)s")
     parser.add_argument("--queries", type=int, default=200, help="default: %(default)s")
     parser.add_argument("--exact", type=int, default=40, help="queries whose ten best are known, default: %(default)s")
+    several: dict[str, Any] = {"type": int, "nargs": "+", "metavar": "N", "help": "default: %(default)s"}
+    parser.add_argument("--candidates", default=[100, CANDIDATES, 400], **several)
+    parser.add_argument("--effort", default=[EFFORT], **several)
+    parser.add_argument("--callers", default=[1, 16], **several)
     parser.add_argument("--largest-segment", type=int, metavar="KB", help="of the server, default: its own choice")
     parser.add_argument("--json", type=Path, help="write every figure here")
     arguments = parser.parse_args()
@@ -118,6 +135,7 @@ def main() -> None:
     asked = drawn.asked(every[0], arguments.queries)
     queries = [drawn.query(number) for number in asked]
     best = exact(drawn, every, queries[: arguments.exact])
+    ways = [*starmap(Way, product(arguments.candidates, arguments.effort, arguments.callers))]
     loaded: list[Loaded] = []
     searched: list[Searched] = []
     print(f"{arguments.lonely:.0%} of the documents are lonely.\n\n{LOADED}", flush=True)
@@ -130,7 +148,7 @@ def main() -> None:
                 loaded.append(load(engine, collection, size, Path(folder), of_engine))
                 print(as_row(loaded[-1]), flush=True)
                 questions = Questions(asked, [*map(drawn.is_lonely, asked)], queries, best[size])
-                searched += search(engine, collection, size, questions, of_engine)
+                searched += search(engine, collection, size, questions, ways, of_engine)
             if arguments.json:
                 figures = {"loaded": [*map(asdict, loaded)], "searched": [*map(asdict, searched)]}
                 arguments.json.write_text(json.dumps(figures, indent=2), encoding="utf-8")
@@ -203,42 +221,46 @@ def settle(collection: MultivectorCollection, documents: int) -> None:
 
 
 def search(
-    engine: str, collection: MultivectorCollection, documents: int, questions: Questions, process: int
+    engine: str,
+    collection: MultivectorCollection,
+    documents: int,
+    questions: Questions,
+    ways: Sequence[Way],
+    process: int,
 ) -> list[Searched]:
     """Ask every question in every way."""
     found = []
-    for candidates in CANDIDATES:
-        for callers in CALLERS:
+    for way in ways:
+        params = models.SearchParams(hnsw_ef=way.effort * way.candidates)
 
-            def one(vectors: Vectors, candidates: int = candidates) -> tuple[float, list[str]]:
-                start = time.perf_counter()
-                hits = collection.search(vectors, 10, candidates=candidates)
-                return time.perf_counter() - start, [hit.id for hit in hits]
+        def one(vectors: Vectors, way: Way = way, params: models.SearchParams = params) -> tuple[float, list[str]]:
+            start = time.perf_counter()
+            hits = collection.search(vectors, 10, candidates=way.candidates, search_params=params)
+            return time.perf_counter() - start, [hit.id for hit in hits]
 
-            with ThreadPoolExecutor(callers) as pool:
-                list(pool.map(one, questions.vectors[:20]))  # warms up
-                before = cpu_seconds(process)
-                answers = list(pool.map(one, questions.vectors))
-                cpu = cpu_seconds(process) - before
-            times = [1e3 * taken for taken, _ in answers]
-            hits = [ids for _, ids in answers]
-            first = [ids[:1] == [str(number)] for number, ids in zip(questions.numbers, hits, strict=True)]
-            best = [len(known & {*ids}) / 10 for known, ids in zip(questions.best, hits, strict=False)]
-            found.append(
-                Searched(
-                    engine=engine,
-                    documents=documents,
-                    candidates=candidates,
-                    callers=callers,
-                    p50=float(np.percentile(times, 50)),
-                    p99=float(np.percentile(times, 99)),
-                    cpu=1e3 * cpu / len(hits),
-                    first_lonely=of_kind(first, questions, lonely=True),
-                    first_topics=of_kind(first, questions, lonely=False),
-                    best_lonely=of_kind(best, questions, lonely=True),
-                    best_topics=of_kind(best, questions, lonely=False),
-                )
+        with ThreadPoolExecutor(way.callers) as pool:
+            list(pool.map(one, questions.vectors[:20]))  # warms up
+            before = cpu_seconds(process)
+            answers = list(pool.map(one, questions.vectors))
+            cpu = cpu_seconds(process) - before
+        times = [1e3 * taken for taken, _ in answers]
+        hits = [ids for _, ids in answers]
+        first = [ids[:1] == [str(number)] for number, ids in zip(questions.numbers, hits, strict=True)]
+        best = [len(known & {*ids}) / 10 for known, ids in zip(questions.best, hits, strict=False)]
+        found.append(
+            Searched(
+                engine=engine,
+                documents=documents,
+                **asdict(way),
+                p50=float(np.percentile(times, 50)),
+                p99=float(np.percentile(times, 99)),
+                cpu=1e3 * cpu / len(hits),
+                first_lonely=of_kind(first, questions, lonely=True),
+                first_topics=of_kind(first, questions, lonely=False),
+                best_lonely=of_kind(best, questions, lonely=True),
+                best_topics=of_kind(best, questions, lonely=False),
             )
+        )
     return found
 
 
@@ -301,15 +323,15 @@ def as_row(loaded: Loaded) -> str:
 
 
 SEARCHED = (
-    "| engine | documents | candidates | callers | p50 ms | p99 ms | CPU ms | own first: lonely | of topics "
-    "| of the ten best: lonely | of topics |\n|---|" + "--:|" * 10
+    "| engine | documents | candidates | effort | callers | p50 ms | p99 ms | CPU ms | own first: lonely | of topics "
+    "| of the ten best: lonely | of topics |\n|---|" + "--:|" * 11
 )
 
 
 def table(searched: Sequence[Searched]) -> list[str]:
     return [SEARCHED] + [
-        f"| {row.engine} | {row.documents:,} | {row.candidates} | {row.callers} | {row.p50:.1f} | {row.p99:.1f} "
-        f"| {row.cpu:.1f} | {row.first_lonely:.3f} | {row.first_topics:.3f} | {row.best_lonely:.3f} "
+        f"| {row.engine} | {row.documents:,} | {row.candidates} | {row.effort} | {row.callers} | {row.p50:.1f} "
+        f"| {row.p99:.1f} | {row.cpu:.1f} | {row.first_lonely:.3f} | {row.first_topics:.3f} | {row.best_lonely:.3f} "
         f"| {row.best_topics:.3f} |"
         for row in searched
     ]
@@ -318,16 +340,18 @@ def table(searched: Sequence[Searched]) -> list[str]:
 def growth(searched: Sequence[Searched]) -> list[str]:
     """Say how p50 grows from the smallest collection of an engine to its others, at equal recall."""
     lines = []
-    for engine in dict.fromkeys(row.engine for row in searched):
-        alone = [row for row in searched if row.engine == engine and row.callers == 1]
-        smallest = alone[0]
-        for size in dict.fromkeys(row.documents for row in alone[1:] if row.documents > smallest.documents):
-            enough = [row for row in alone if row.documents == size and recall(row) >= recall(smallest)]
-            row = enough[0] if enough else [row for row in alone if row.documents == size][-1]
+    alone = [row for row in searched if row.callers == 1]
+    for engine, effort in dict.fromkeys((row.engine, row.effort) for row in alone):
+        smallest, *others = (row for row in alone if (row.engine, row.effort) == (engine, effort))
+        for size in dict.fromkeys(row.documents for row in others if row.documents > smallest.documents):
+            of_size = [row for row in others if row.documents == size]
+            enough = [row for row in of_size if recall(row) >= recall(smallest)]
+            row = (enough or of_size[-1:])[0]
             missing = "" if enough else f", which still finds less: {recall(row):.3f} of {recall(smallest):.3f}"
             lines.append(
                 f"- {engine}, from {smallest.documents:,} to {size:,}: p50 x {row.p50 / smallest.p50:.2f}, CPU x "
-                f"{row.cpu / smallest.cpu:.2f} ({row.candidates} candidates for {smallest.candidates}{missing})"
+                f"{row.cpu / smallest.cpu:.2f} ({row.candidates} candidates for {smallest.candidates}, effort "
+                f"{effort}{missing})"
             )
     return lines
 
@@ -338,16 +362,15 @@ def recall(row: Searched) -> float:
 
 
 def ten_million(loaded: Sequence[Loaded], searched: Sequence[Searched], documents: int = 10_000_000) -> list[str]:
-    """Estimate a cluster by the largest collection on a server, taken for one shard of many."""
-    on_servers = [row for row in loaded if row.engine == "server"]
-    if not on_servers:
-        return []
-    largest = on_servers[-1]
-    [way] = [
+    """Estimate a cluster by the largest collection on a server, taken for one shard of many, searched by default."""
+    by_default = [
         row
         for row in searched
-        if (row.engine, row.documents, row.candidates, row.callers) == ("server", largest.documents, 200, 1)
+        if (row.engine, row.candidates, row.effort, row.callers) == ("server", CANDIDATES, EFFORT, 1)
     ]
+    if not by_default:
+        return []
+    way, largest = by_default[-1], [row for row in loaded if row.engine == "server"][-1]
     shards = documents / largest.documents
     own, disk = (shards * size / 2**30 for size in (largest.own, largest.disk))
     adding = documents * largest.adding / largest.documents / 3_600
@@ -355,9 +378,9 @@ def ten_million(loaded: Sequence[Loaded], searched: Sequence[Searched], document
         f"{documents:,} documents, one copy of each, as {shards:.0f} shards of {largest.documents:,}: "
         f"{disk:,.0f} GiB on disk (footprint {shards * largest.estimated_disk / 2**30:,.0f}), {own:,.0f} GiB of the "
         f"servers' own memory, and {shards * largest.estimated_memory / 2**30:,.0f} GiB with the token vectors in the "
-        f"page cache, as `footprint` counts; {shards * way.cpu / 1e3:.1f} CPU seconds a search with 200 candidates if "
-        f"every shard is asked, so that so many cores answer one search a second; {adding:,.0f} hours of adding by one "
-        "program, without a model."
+        f"page cache, as `footprint` counts; {shards * way.cpu / 1e3:.1f} CPU seconds a search with {CANDIDATES} "
+        f"candidates if every shard is asked, so that so many cores answer one search a second; {adding:,.0f} hours of "
+        "adding by one program, without a model."
     ]
 
 

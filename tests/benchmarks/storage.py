@@ -9,6 +9,7 @@ collection (`add(..., vectors=)`). Of every set the documents are stored that an
   are wanted (`Storage.oversampling`), and the originals order those.
 - *copy alone*: the quantised copy's own order, nothing rescored.
 - *beside float32*: the difference of the first, in percent.
+- *ms*: the median of those searches, each over all documents; it is shown beside float32's as well.
 - *bytes, estimated*: vectors and quantised copies of a document, as `footprint` has them; *stored*: what the files of
   the server's folder take (``--folder``, of a server on this machine).
 
@@ -22,11 +23,11 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 from encoded import Vectors, tokens_of
@@ -65,6 +66,7 @@ class Row:
 
     ndcg: float
     copy: float | None
+    milliseconds: float
     estimated: float
     stored: float | None
 
@@ -108,23 +110,26 @@ def measure(
         NAME, optimizers_config=models.OptimizersConfigDiff(indexing_threshold=1, flush_interval_sec=1)
     )
 
-    def orders(params: models.SearchParams | None) -> list[list[Any]]:
-        return [collection.search(query, 10, search_params=params) for query in queries]
-
-    def quality(found: Sequence[Sequence[Any]]) -> float:
-        grades = [judged.grades[query] for query in judged.queries]
-        return fmean(ndcg([hit.id for hit in hits], of) for hits, of in zip(found, grades, strict=True))
+    def search(params: models.SearchParams | None) -> tuple[float, float]:
+        """Ask every question; returns nDCG@10 and the median of the milliseconds."""
+        quality, taken = [], []
+        for query, grades in zip(queries, (judged.grades[query] for query in judged.queries), strict=True):
+            start = time.perf_counter()
+            hits = collection.search(query, 10, search_params=params)
+            taken.append(1e3 * (time.perf_counter() - start))
+            quality.append(ndcg([hit.id for hit in hits], grades))
+        return fmean(quality), median(taken)
 
     settle(client, len(documents))
     alone = None
     if storage.quantization is not None:
         check_copy(collection, queries[0])
-        alone = quality(orders(COPY_ALONE))
+        alone, _ = search(COPY_ALONE)
     tokens = fmean(map(len, documents))
     estimate = footprint(storage, documents=1, tokens=tokens, dim=dim, stages=(), text=0)
-    found = quality(orders(None))
+    found, milliseconds = search(None)
     stored = folder and steady(folder / "collections" / NAME) / len(documents)
-    return way, Row(found, alone, estimate.disk, stored)
+    return way, Row(found, alone, milliseconds, estimate.disk, stored)
 
 
 def settle(client: QdrantClient, documents: int) -> None:
@@ -167,17 +172,20 @@ def vector_files(folder: Path) -> int:
 
 
 def table(rows: Iterator[tuple[str, Row | str]]) -> Iterator[str]:
-    yield "| stored as | nDCG@10 | beside float32 | copy alone | bytes, estimated | stored |"
-    yield "|---|--:|--:|--:|--:|--:|"
+    yield "| stored as | nDCG@10 | beside float32 | copy alone | ms | beside float32 | bytes, estimated | stored |"
+    yield "|---|" + "--:|" * 7
     whole = None
     for way, row in rows:
         if isinstance(row, str):
-            yield f"| {way} | {row} | | | | |"
+            yield f"| {way} | {row} |" + " |" * 6
             continue
-        whole = row.ndcg if whole is None else whole
+        whole = whole or row
         alone = "" if row.copy is None else f"{row.copy:.4f}"
         stored = "" if row.stored is None else f"{row.stored:,.0f}"
-        yield (f"| {way} | {row.ndcg:.4f} | {row.ndcg / whole - 1:+.2%} | {alone} | {row.estimated:,.0f} | {stored} |")
+        yield (
+            f"| {way} | {row.ndcg:.4f} | {row.ndcg / whole.ndcg - 1:+.2%} | {alone} | {row.milliseconds:.1f} "
+            f"| {row.milliseconds / whole.milliseconds:.2f}x | {row.estimated:,.0f} | {stored} |"
+        )
 
 
 if __name__ == "__main__":
