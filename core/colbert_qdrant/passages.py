@@ -146,10 +146,10 @@ class Evidence:
     def of(cls, query: Multivector, encoded: EncodedText) -> Evidence:
         """Compare a text with a question."""
         places = np.flatnonzero(encoded.spans[:, 1] > 0)  # markers stand nowhere
-        starts = encoded.spans[places, 0]
+        ends = encoded.spans[places, 1]  # not where it starts: some tokenizers count the space before a word to it
         segments, rows = [], []
         for start, end in sentences(encoded.text):
-            first, last = np.searchsorted(starts, [start, end]).tolist()
+            first, last = np.searchsorted(ends, [start, end], side="right").tolist()
             if first < last:
                 segments.append((start, end))
                 rows.append((int(places[first]), int(places[last - 1]) + 1))
@@ -171,7 +171,7 @@ class Evidence:
 
     def passage(self, start: int, end: int) -> Passage:
         """Return a stretch of the text as a passage."""
-        inside = (self.spans[:, 0] >= start) & (self.spans[:, 1] <= end) & (self.spans[:, 1] > 0)
+        inside = (self.spans[:, 1] > start) & (self.spans[:, 1] <= end)
         answers = self.similarities.argmax(axis=0)
         best = self.similarities.max(axis=0)
         whole = float(best.sum())

@@ -46,8 +46,8 @@ class TokenVectors:
     tokens
         The token of each row as the tokenizer spells it, markers and ``[MASK]`` included.
     spans
-        ``(tokens, 2)``, int64: start and end of the token in the text, in characters; ``(0, 0)`` for what the text
-        does not hold (``[CLS]``, markers, expansion).
+        ``(tokens, 2)``, int64: start and end of the token in the text, in characters, without the spaces around it;
+        ``(0, 0)`` for what the text does not hold (``[CLS]``, markers, expansion).
     """
 
     vectors: Multivector

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 
 from colbert_qdrant import ColbertEmbedder, MultivectorCollection, explain
+from colbert_qdrant.embedding.spec import ColbertSpec
+from colbert_qdrant.embedding.tokens import TextTokenizer
 from colbert_qdrant.errors import InvalidInput
 from colbert_qdrant.passages import EncodedText, best_passages, extracted
 
@@ -181,3 +186,38 @@ def test_a_text_without_a_token_has_no_passage() -> None:
     nothing = EncodedText("", np.zeros((0, 4), np.float32), np.zeros((0, 2), np.int64))
 
     assert best_passages(np.ones((1, 4), np.float32), nothing, 3) == []
+
+
+LEAKS = "The roof leaks here. Yes! Landlords mend it. Stop. Groups pay half."
+SPACES_BELONG_TO_TOKENS = {
+    "byte-level BPE": pre_tokenizers.ByteLevel(add_prefix_space=False),
+    "SentencePiece": pre_tokenizers.Metaspace(),
+}
+
+
+@pytest.mark.parametrize("prompt", ["", "passage: "])
+@pytest.mark.parametrize("kind", SPACES_BELONG_TO_TOKENS)
+def test_no_word_is_lost_where_the_space_before_it_is_part_of_its_token(tmp_path: Path, kind: str, prompt: str) -> None:
+    tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = SPACES_BELONG_TO_TOKENS[kind]
+    special = ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"]
+    tokenizer.train_from_iterator(
+        [f"passage: {LEAKS}"] * 5, trainers.BpeTrainer(vocab_size=600, special_tokens=special, show_progress=False)
+    )
+    ends = [(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
+    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "config.json").write_text(json.dumps({"max_position_embeddings": 512}))
+
+    tokens, spans = TextTokenizer(tmp_path, ColbertSpec(document_prompt=prompt)).spans(LEAKS, is_query=False)
+    standing = [LEAKS[slice(*span)] for span in spans.tolist()]
+    rows = np.eye(len(tokens), dtype=np.float32)
+    encoded = EncodedText(LEAKS, rows, spans)
+
+    assert "".join(standing) == LEAKS.replace(" ", "")
+    for passage in best_passages(rows[:1], encoded, 9):
+        first_word = passage.text.split()[0].strip(".!")
+        [asked] = [row for row, text in enumerate(standing) if text.strip(".!") == first_word]
+        [best] = best_passages(rows[asked : asked + 1], encoded, 1)
+        assert (best.text, best.score, best.share) == (passage.text, 1.0, 1.0)
+    assert len(best_passages(rows[:1], encoded, 9)) == 5

@@ -122,14 +122,14 @@ class TextTokenizer:
         return cut_into_windows(document, self.document_limit, self._lead, self._tail)
 
     def spans(self, text: str, *, is_query: bool) -> tuple[list[str], npt.NDArray[np.int64]]:
-        """Return the kept tokens of a text and where each stands in it, ``(tokens, 2)`` in characters."""
+        """Return the kept tokens of a text and where each stands in it, ``(tokens, 2)`` in characters; see `_place`."""
         tokenizer, marker = (
             (self._queries, self._query_marker) if is_query else (self._documents, self._document_marker)
         )
         encoding = tokenizer.encode(self._prepared(text, is_query=is_query))
         tokenized = self._query(encoding) if is_query else self._document(encoding)
         origins = self._origins(text, is_query=is_query)
-        offsets = [_origin(origins, start, end) for start, end in encoding.offsets]
+        offsets = [_place(text, origins[start:end]) for start, end in encoding.offsets]
         if marker is not None:
             offsets = [*offsets[:1], (0, 0), *offsets[1:]]
         offsets += [(0, 0)] * (len(tokenized.ids) - len(offsets))
@@ -352,7 +352,11 @@ def _with_marker(ids: list[int], marker: int | None) -> npt.NDArray[np.int64]:
     return np.array(ids, dtype=np.int64)
 
 
-def _origin(origins: Sequence[int], start: int, end: int) -> tuple[int, int]:
-    if start == end or origins[start] < 0:
-        return 0, 0
-    return origins[start], origins[end - 1] + 1
+def _place(text: str, origins: Sequence[int]) -> tuple[int, int]:
+    """Return where a token stands in the text, without the spaces that byte-level BPE and SentencePiece count to it.
+
+    The space may be of the prompt, and the word behind it of the text.
+    """
+    places = [origin for origin in origins if origin >= 0]
+    word = [place for place in places if not text[place].isspace()] or places
+    return (word[0], word[-1] + 1) if word else (0, 0)
