@@ -187,7 +187,7 @@ class ColbertReranker:
                 scores[place] = stored.get(str(record_id))
         fresh = [place for place, score in enumerate(scores) if score is None]
         encoded = self._cache.embed(self.embedder, [texts[place] for place in fresh])
-        computed = maxsim(query, [unit_rows(vectors) for vectors in encoded])
+        computed = maxsim(query, encoded)
         for place, score in zip(fresh, computed.tolist(), strict=True):
             scores[place] = score
         return [score or 0.0 for score in scores]

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from colbert_qdrant.errors import InvalidInput
+from colbert_qdrant.scoring import unit_rows
 from colbert_qdrant.types import Embedder, Multivector
 
 Half = npt.NDArray[np.float16]
@@ -27,7 +28,7 @@ _finding = threading.Lock()
 
 
 class VectorCache:
-    """Keeps what an embedder made of texts, those used last, in float16.
+    """Keeps what an embedder made of texts, those used last, in float16 and of length 1.
 
     Vectors come back as they are kept, the first time too: a text has the same vectors whether it was seen before or
     not. Half precision costs no quality (tests/benchmarks/pooling.py).
@@ -45,11 +46,14 @@ class VectorCache:
         self._lock = threading.Lock()
 
     def embed(self, embedder: Embedder, texts: Sequence[str]) -> list[Multivector]:
-        """Return the vectors of texts, ``(tokens, dim)`` float32 each; only those that are not kept are encoded."""
+        """Return the vectors of texts, ``(tokens, dim)`` float32 each; only those that are not kept are encoded.
+
+        They are scaled before they are rounded: half precision has no room for the very long and the very short.
+        """
         found = self._take(texts)
         missing = [text for text in dict.fromkeys(texts) if text not in found]
         encoded = zip(missing, embedder.embed(missing), strict=True) if missing else ()
-        made = {text: np.asarray(vectors).astype(np.float16) for text, vectors in encoded}
+        made = {text: unit_rows(np.asarray(vectors, np.float32)).astype(np.float16) for text, vectors in encoded}
         self._keep(made)
         found.update(made)
         return [found[text].astype(np.float32) for text in texts]

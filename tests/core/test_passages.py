@@ -108,6 +108,32 @@ def test_what_was_encoded_around_the_text_is_no_part_of_it(
     ).unchanged
 
 
+def test_what_was_encoded_before_the_text_may_hold_it_within_a_word(
+    make_collection: Callable[..., MultivectorCollection], offline: ColbertEmbedder
+) -> None:
+    collection = make_collection(offline)
+    collection.add(["art"], ids=["x"], encoded_as=["A party. art"])
+
+    [[best]] = collection.passages("art", ["x"], limit=1).values()
+
+    assert (best.text, best.start) == ("art", 0)
+    assert collection.encoded(["x"])["x"].spans.tolist()[-2] == [0, 3]
+
+
+def test_vectors_of_quite_another_text_cite_no_word_of_this_one(
+    make_collection: Callable[..., MultivectorCollection], offline: ColbertEmbedder
+) -> None:
+    collection = make_collection(offline)
+    said, meant = "the cat sat here. nothing else.", "the dog ran away. nobody cares."  # as many tokens
+    collection.add([said, said], ids=["other", "same"], encoded_as=[meant, said])
+
+    assert list(collection.encoded(["other", "same"])) == ["same"]
+    for ask in (collection.explain, lambda query, record: collection.passages(query, [record])):
+        with pytest.raises(InvalidInput, match="'other' was encoded as another text"):
+            ask("dog", "other")
+    assert collection.search("dog", limit=1)[0].id == "other"
+
+
 def test_pooled_vectors_stand_for_several_places(make_collection: Callable[..., MultivectorCollection]) -> None:
     collection = make_collection(ColbertEmbedder("all-MiniLM-L6-v2-int8", pool_factor=2))
     collection.add([MOON], ids=["x"])

@@ -63,6 +63,18 @@ def test_candidates_that_are_not_stored_are_encoded(
     assert [c.index for c in ranked] == [c.index for c in expected]
 
 
+def test_two_texts_under_one_id_have_a_score_each(
+    make_collection: Callable[..., MultivectorCollection], words: Any
+) -> None:
+    collection = make_collection()
+    collection.add(CANDIDATES[:1], ids=["a"])
+    reranker = ColbertReranker(words, collection=collection)
+    expected = ColbertReranker(words).scores("rock band", CANDIDATES[:2])
+
+    assert reranker.scores("rock band", CANDIDATES[:2], ids=["a", "a"]) == pytest.approx(expected, abs=1e-3)
+    assert reranker.scores("rock band", CANDIDATES[1::-1], ids=["a", "a"]) == pytest.approx(expected[::-1], abs=1e-3)
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
@@ -175,6 +187,16 @@ def test_what_was_used_longest_ago_is_forgotten_first(words: Any) -> None:
         reranker.scores("one", [text])
 
     assert counting.encoded == [one, two, three, two]
+
+
+@pytest.mark.parametrize("length", [1e-9, 1e6])
+def test_how_long_an_embedders_vectors_are_changes_no_score(words: Any, length: float) -> None:
+    class Scaled(Counting):
+        def embed(self, documents: Any) -> Any:
+            return (length * vectors for vectors in super().embed(documents))
+
+    expected = ColbertReranker(words).scores("rock band", CANDIDATES)
+    assert ColbertReranker(Scaled(words)).scores("rock band", CANDIDATES) == pytest.approx(expected, abs=1e-3)
 
 
 def test_a_cache_below_nothing_is_refused(words: Any) -> None:

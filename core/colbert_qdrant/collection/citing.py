@@ -106,9 +106,15 @@ def _located(record: Record, embedder: Any) -> TokenVectors:
     Raises
     ------
     InvalidInput
-        There are more or fewer than the text has tokens: it was changed by hand, or encoded with other settings.
+        They were made of another text. Or there are more or fewer than the text has tokens: it was changed by hand, or
+        encoded with other settings.
     """
     check_citable(embedder)
+    if points.is_encoded_as_another(record):
+        raise InvalidInput(
+            f"record {record.id!r} was encoded as another text (encoded_as=), which its own is no part of: its vectors "
+            "stand for no words that could be cited"
+        )
     tokens, spans = embedder.token_spans(points.encoded_text(record))
     vectors = record.vectors
     if vectors is None or not points.encoded_text(record).strip():  # one vector, which answers nothing
@@ -123,7 +129,8 @@ def _located(record: Record, embedder: Any) -> TokenVectors:
 
 def _agrees(record: Record, embedder: Any) -> bool:
     tokens, _ = embedder.token_spans(points.encoded_text(record))
-    return record.vectors is not None and len(tokens) == len(record.vectors)
+    fits = record.vectors is not None and len(tokens) == len(record.vectors)
+    return fits and not points.is_encoded_as_another(record)
 
 
 def with_passages(

@@ -27,7 +27,8 @@ ID_KEY = "_id"
 HASH_KEY = "_hash"
 TENANT_KEY = "_tenant"
 AROUND_KEY = "_around"
-"""What was encoded before and behind the text, where that is more than the text: `[before, behind]`."""
+"""What was encoded before and behind the text, where that is more than the text: `[before, behind]`. An empty list says
+that it was another text, which is not kept."""
 
 MAX_ELEMENTS = 1_048_576
 """Qdrant refuses a point whose multivector has this many numbers or more. https://github.com/qdrant/qdrant/pull/4478"""
@@ -311,16 +312,22 @@ def to_payload(record: NewRecord, layout: Layout, settings: Mapping[str, Any]) -
 
 
 def _around(record: NewRecord) -> dict[str, list[str]]:
-    at = record.encoded_as.find(record.text)
-    if at < 0 or record.encoded_as == record.text:
+    whole, text = record.encoded_as, record.text
+    if whole == text:
         return {}
-    return {AROUND_KEY: [record.encoded_as[:at], record.encoded_as[at + len(record.text) :]]}
+    at = len(whole) - len(text) if whole.endswith(text) else whole.find(text)  # what is added mostly stands before
+    return {AROUND_KEY: [] if at < 0 else [whole[:at], whole[at + len(text) :]]}
 
 
 def around(payload: Mapping[str, Any]) -> tuple[str, str]:
     """Return what was encoded before and behind a record's text."""
     before, behind = payload.get(AROUND_KEY) or ("", "")
     return before, behind
+
+
+def is_encoded_as_another(record: Record) -> bool:
+    """Return whether a record's vectors were made of a text that its own is no part of."""
+    return record.payload.get(AROUND_KEY) == []
 
 
 def encoded_text(record: Record) -> str:

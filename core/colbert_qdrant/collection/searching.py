@@ -202,14 +202,17 @@ def score(
 ) -> Operation[dict[str, float]]:
     """Score stored records against a query where they lie; ids that are not stored are left out.
 
-    With `texts` those are left out too whose vectors were made of another text, or with other settings.
+    With `texts` those are left out too whose vectors were made of another text, or with other settings, and those that
+    are given twice with different texts.
     """
     ids = check_ids(ids)
     keys = [points.point_id(record_id, layout.tenant) for record_id in ids]
     wanted = dict(zip(keys, map(points.id_text, ids), strict=True))
     if texts is not None and len(texts) != len(ids):
         raise InvalidInput(f"{len(texts)} texts for {len(ids)} ids: give one for each")
-    stated = {} if texts is None else dict(zip(keys, texts, strict=True))
+    pairs = [] if texts is None else list(zip(keys, texts, strict=True))
+    stated = dict(pairs)
+    contested = {key for key, text in pairs if text != stated[key]}  # one score can't be that of two texts
     if not wanted:
         return {}
     [vectors] = yield from encoded(layout, [query])
@@ -226,7 +229,8 @@ def score(
     return {
         wanted[point.id]: points.score_of(point)
         for point in response.points
-        if not stated or points.stands_for(point.payload or {}, stated[point.id], layout, settings)
+        if not stated
+        or (point.id not in contested and points.stands_for(point.payload or {}, stated[point.id], layout, settings))
     }
 
 
