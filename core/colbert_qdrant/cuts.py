@@ -1,4 +1,7 @@
-"""Documents that were cut to what the model reads: counted where they are encoded, said once where it was asked for."""
+"""Texts that were cut to what the model reads.
+
+Documents are counted where they are encoded, and told of once where that was asked for; queries are told of at once.
+"""
 
 from __future__ import annotations
 
@@ -53,6 +56,16 @@ def tell_of_cuts(cut: int, total: int, limit: int, advice: str = ADVICE) -> None
         counting.take(cut, total, limit)
     elif cut:
         message = f"{cut} of {total} documents were longer than {limit} tokens and were cut: {advice}"
+        warnings.warn(message, stacklevel=_level_of_the_caller())
+
+
+def tell_of_cut_queries(cut: int, total: int, limit: int) -> None:
+    """Warn that what stands behind so many tokens of a query is not searched for; see `tell_of_cuts`."""
+    if cut:
+        message = (
+            f"{cut} of {total} queries were longer than {limit} tokens and were cut: ask in fewer words, or give a "
+            "longer query_length= where the model reads more"
+        )
         warnings.warn(message, stacklevel=_level_of_the_caller())
 
 

@@ -87,10 +87,14 @@ def test_queries_are_padded_to_32_and_longer_ones_pass_whole(tiny: ColbertEmbedd
     assert (len(short), len(long)) == (32, 63)
 
 
-def test_a_query_length_cuts(tiny_folder: Path) -> None:
+def test_a_query_length_cuts_and_says_so(tiny_folder: Path) -> None:
     embedder = ColbertEmbedder(tiny_folder, query_length=16)
 
-    assert [len(query) for query in embedder.query_embed(["what?", "word " * 60])] == [16, 16]
+    with pytest.warns(UserWarning, match="1 of 2 queries were longer than 16 tokens and were cut: ask in") as caught:
+        queries = list(embedder.query_embed(["what?", "word " * 60]))
+
+    assert [len(query) for query in queries] == [16, 16]
+    assert [warning.filename for warning in caught] == [__file__]
 
 
 def test_a_query_without_expansion_has_its_own_length(tiny_folder: Path) -> None:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from colbert_qdrant._once import once
 from colbert_qdrant.checks import check_text, check_texts
-from colbert_qdrant.cuts import tell_of_cuts
+from colbert_qdrant.cuts import tell_of_cut_queries, tell_of_cuts
 from colbert_qdrant.embedding import files
 from colbert_qdrant.embedding.asked import check_dim, check_lengths, check_precision
 from colbert_qdrant.embedding.batches import one_ahead, windows
@@ -288,6 +288,8 @@ class ColbertEmbedder(KnownModels):
     def query_embed(self, query: str | Iterable[str], batch_size: int = WINDOW) -> Iterator[Multivector]:
         """Encode queries: ``(tokens, dim)`` each, expansion rows included, in input order.
 
+        What goes beyond `query_length`, or beyond what the model reads, is cut, with a warning.
+
         Raises
         ------
         InvalidInput
@@ -413,6 +415,7 @@ class ColbertEmbedder(KnownModels):
 
     def _query_windows(self, texts: Iterator[list[str]]) -> Iterator[Multivector]:
         for _, queries in self._prepared(texts, self._tokenizer.queries):
+            tell_of_cut_queries(sum(query.is_cut for query in queries), len(queries), self._tokenizer.query_limit)
             for vectors in self._query_encoder.encode(queries):
                 yield vectors.astype(self._dtype, copy=False)
 

@@ -190,7 +190,7 @@ class TextTokenizer:
             attended = len(ids) if self.spec.attend_to_expansion else attended
         keep = _looked_up(self._kept_in_queries, ids)
         keep[:1] &= not self.spec.drop_first
-        return TokenizedText(ids, attended, keep)
+        return TokenizedText(ids, attended, keep, is_cut=bool(encoding.overflowing))
 
     def _special_tokens_around(self) -> tuple[int, int]:
         """Count the tokens before and behind a document's own, marker and prompt among those before."""
