@@ -134,6 +134,12 @@ def test_vectors_of_quite_another_text_cite_no_word_of_this_one(
     assert collection.search("dog", limit=1)[0].id == "other"
 
 
+@pytest.mark.parametrize("limit", [0, -1])
+def test_no_passage_at_all_is_nothing_to_ask_for(museum: MultivectorCollection, limit: int) -> None:
+    with pytest.raises(InvalidInput, match=f"limit={limit}"):
+        museum.passages(QUESTION, ["museum"], limit)
+
+
 def test_pooled_vectors_stand_for_several_places(make_collection: Callable[..., MultivectorCollection]) -> None:
     collection = make_collection(ColbertEmbedder("all-MiniLM-L6-v2-int8", pool_factor=2))
     collection.add([MOON], ids=["x"])

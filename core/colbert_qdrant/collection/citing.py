@@ -25,6 +25,8 @@ def passages(
     layout: Layout, query: Query, ids: Sequence[RecordId], limit: int
 ) -> Operation[dict[str, tuple[Passage, ...]]]:
     """Find the best passages of records; see `MultivectorCollection.passages`."""
+    if limit < 1:
+        raise InvalidInput(f"limit={limit}: give at least 1 passage of each")
     [vectors] = yield from operations.encoded(layout, [query])
     records = yield from operations.get(layout, ids, with_vectors=True)
     found = yield Compute(lambda embedder: [cited(record, vectors, limit, embedder) for record in records])

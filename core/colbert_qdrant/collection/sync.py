@@ -317,8 +317,8 @@ class MultivectorCollection(ManagedCollection):
         Raises
         ------
         InvalidInput
-            The embedder pools, so that a vector stands for several places, or can't say where one stands; or a record's
-            vectors are not those of its text.
+            `limit` is below 1. The embedder pools, so that a vector stands for several places, or can't say where one
+            stands; or a record's vectors are not those of its text.
         """
         return self._run(citing.passages(self.layout, query, ids, limit))
 
