@@ -11,6 +11,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import TypeAlias
 
 from colbert_qdrant._fork import renewed_after_fork
 from colbert_qdrant.embedders import encoded_all
@@ -26,7 +27,7 @@ class _Waiting:
 
     texts: Sequence[str]
     vectors: list[Multivector] | None = None
-    error: Exception | None = None
+    error: BaseException | None = None
 
     def settle(self) -> list[Multivector]:
         if self.error is not None:
@@ -67,7 +68,7 @@ class QueryBatcher:
         self._wait_for(mine)
         return mine.settle()
 
-    def encode_each(self, callers: Sequence[Sequence[str]]) -> list[list[Multivector] | Exception]:
+    def encode_each(self, callers: Sequence[Sequence[str]]) -> list[list[Multivector] | BaseException]:
         """Encode the queries of several callers; where those of one can't be, the error is that one's."""
         waiting = [_Waiting(texts) for texts in callers]
         with self._queueing:
@@ -91,8 +92,13 @@ class QueryBatcher:
                         raise
 
 
+_Asked: TypeAlias = tuple[Sequence[str], "asyncio.Future[list[Multivector]]"]
+
+
 class AsyncQueryBatcher:
-    """Encodes queries for many tasks of an event loop, in one thread at a time.
+    """Encodes queries for many tasks, in one thread at a time for each event loop.
+
+    Loops of several threads, and one after another, are each kept apart: what one waits for no other can wake.
 
     Parameters
     ----------
@@ -102,29 +108,42 @@ class AsyncQueryBatcher:
 
     def __init__(self, batcher: QueryBatcher) -> None:
         self._batcher = batcher
-        self._waiting: list[tuple[Sequence[str], asyncio.Future[list[Multivector]]]] = []
-        self._draining: asyncio.Task[None] | None = None
+        self._waiting: dict[asyncio.AbstractEventLoop, list[_Asked]] = {}
+        """Of each loop that is at it."""
+        self._draining: set[asyncio.Task[None]] = set()
+        """A loop itself holds its tasks weakly."""
 
     async def encode(self, texts: Sequence[str]) -> list[Multivector]:
         """Encode queries, together with those of other tasks that wait."""
-        future: asyncio.Future[list[Multivector]] = asyncio.get_running_loop().create_future()
-        self._waiting.append((texts, future))
-        if self._draining is None or self._draining.done():
-            self._draining = asyncio.create_task(self._drain())
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[list[Multivector]] = loop.create_future()
+        if loop in self._waiting:
+            self._waiting[loop].append((texts, future))
+        else:
+            self._waiting[loop] = [(texts, future)]
+            task = loop.create_task(self._drain(loop))
+            self._draining.add(task)
+            task.add_done_callback(self._draining.discard)
         return await future
 
-    async def _drain(self) -> None:
-        while self._waiting:
-            batch, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
-            answers = await asyncio.to_thread(self._batcher.encode_each, [own for own, _ in batch])
-            for answer, (_, future) in zip(answers, batch, strict=True):
-                if future.cancelled():
-                    continue
-                if isinstance(answer, Exception):
-                    future.set_exception(answer)
-                else:
-                    future.set_result(answer)
-                await asyncio.sleep(0)  # one task at a time: all woken at once would hold up the loop
+    async def _drain(self, loop: asyncio.AbstractEventLoop) -> None:
+        waiting, batch = self._waiting[loop], []
+        try:
+            while waiting:
+                batch, waiting[:] = waiting[:MOST], waiting[MOST:]
+                answers = await asyncio.to_thread(self._batcher.encode_each, [own for own, _ in batch])
+                for answer, (_, future) in zip(answers, batch, strict=True):
+                    if future.done():
+                        continue
+                    if isinstance(answer, BaseException):
+                        future.set_exception(answer)
+                    else:
+                        future.set_result(answer)
+                    await asyncio.sleep(0)  # one task at a time: all woken at once would hold up the loop
+        finally:
+            del self._waiting[loop]
+            for _, future in (*batch, *waiting):  # of a loop that ends: nobody is left to wait
+                future.cancel()
 
 
 def run(embedder: Embedder, batch: Sequence[_Waiting]) -> None:
@@ -134,7 +153,9 @@ def run(embedder: Embedder, batch: Sequence[_Waiting]) -> None:
         encoded = iter(list(encoded_all(embedder.query_embed(texts), len(texts), type(embedder).__name__)))
         for caller in batch:
             caller.vectors = list(islice(encoded, len(caller.texts)))
-    except Exception as error:
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # an encoder in Rust panics with a BaseException
         if len(batch) == 1:
             batch[0].error = error
         else:

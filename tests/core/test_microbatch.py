@@ -38,7 +38,7 @@ QUERIES = [f"query {number}" for number in range(64)]
 
 
 def check(results: list[list[np.ndarray]]) -> None:
-    expected = WordEmbedder().query_embed(QUERIES)
+    expected = WordEmbedder().query_embed(QUERIES[: len(results)])
     for [vectors], ours in zip(results, expected, strict=True):
         np.testing.assert_array_equal(vectors, ours)
 
@@ -106,6 +106,10 @@ async def test_a_cancelled_query_does_not_disturb_the_others() -> None:
         await first
 
 
+class Panic(BaseException):
+    """What a library in Rust raises where it panics: no `Exception`."""
+
+
 class Choosy(WordEmbedder):
     """Refuses some queries, gives too few or too many vectors for others, and is interrupted by one, once."""
 
@@ -122,6 +126,8 @@ class Choosy(WordEmbedder):
             raise KeyboardInterrupt
         if "bad" in query:
             raise ValueError("bad query")
+        if "panic" in query:
+            raise Panic("of Rust's")
         if "few" in query:
             return iter(())
         if "many" in query:
@@ -155,8 +161,10 @@ def together(texts: list[str]) -> dict[str, Any]:
     return answers
 
 
-@pytest.mark.parametrize(("text", "error"), [("bad", ValueError), ("few", InvalidInput), ("many", InvalidInput)])
-def test_a_query_that_fails_fails_only_itself(text: str, error: type[Exception]) -> None:
+@pytest.mark.parametrize(
+    ("text", "error"), [("bad", ValueError), ("panic", Panic), ("few", InvalidInput), ("many", InvalidInput)]
+)
+def test_a_query_that_fails_fails_only_itself(text: str, error: type[BaseException]) -> None:
     answers = together(["fine", text, "fine too"])
 
     assert isinstance(answers[text], error)
@@ -170,14 +178,51 @@ def test_an_interrupt_is_of_one_thread_alone() -> None:
     assert len(interrupted) == 1  # the thread that encodes for all, whichever comes to it first
 
 
-async def test_a_query_that_fails_fails_only_itself_on_an_event_loop() -> None:
+@pytest.mark.parametrize(("text", "error"), [("bad", ValueError), ("panic", Panic)])
+async def test_a_query_that_fails_fails_only_itself_on_an_event_loop(text: str, error: type[BaseException]) -> None:
     batcher = AsyncQueryBatcher(QueryBatcher(Choosy()))
 
-    answers = await asyncio.gather(
-        *(batcher.encode([text]) for text in ["fine", "bad", "fine too"]), return_exceptions=True
+    answers = await asyncio.wait_for(
+        asyncio.gather(*(batcher.encode([each]) for each in ["fine", text, "fine too"]), return_exceptions=True), 5
     )
 
-    assert [isinstance(answer, ValueError) for answer in answers] == [False, True, False]
+    assert [isinstance(answer, error) for answer in answers] == [False, True, False]
+
+
+def test_each_thread_has_an_event_loop_of_its_own() -> None:
+    batcher = AsyncQueryBatcher(QueryBatcher(SlowEmbedder(0.2)))
+
+    def encode(text: str) -> list[np.ndarray]:
+        return asyncio.run(asyncio.wait_for(batcher.encode([text]), 5))
+
+    with ThreadPoolExecutor(4) as pool:
+        check(list(pool.map(encode, QUERIES[:4])))
+    assert batcher._waiting == {}
+
+
+def test_an_event_loop_that_ended_while_it_waited_holds_up_no_other() -> None:
+    batcher = AsyncQueryBatcher(QueryBatcher(SlowEmbedder(0.2)))
+    ended = asyncio.new_event_loop()
+    with pytest.raises(asyncio.TimeoutError):
+        ended.run_until_complete(asyncio.wait_for(batcher.encode(QUERIES[:1]), 0.05))
+    ended.close()
+
+    [answer] = asyncio.run(asyncio.wait_for(batcher.encode(QUERIES[:1]), 5))
+
+    check([[answer]])
+
+
+async def test_who_waits_when_a_loop_ends_is_not_left_waiting() -> None:
+    batcher = AsyncQueryBatcher(QueryBatcher(SlowEmbedder(0.1)))
+    waiting = asyncio.create_task(batcher.encode(["one"]))
+    await asyncio.sleep(0.01)
+
+    for task in batcher._draining:
+        task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(waiting, 5)
+    assert len(await batcher.encode(["two"])) == 1
 
 
 def test_an_embedder_may_search_too() -> None:
