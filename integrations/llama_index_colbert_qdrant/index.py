@@ -39,12 +39,11 @@ class ColbertVectorStoreIndex(VectorStoreIndex):
 
     def as_retriever(self, **kwargs: Any) -> ColbertIndexRetriever:
         """Return a retriever; see ``VectorStoreIndex.as_retriever``."""
+        # LlamaIndex's own is kept to the nodes that its index remembers: where the store has the texts, to IndexNodes
+        # and ImageNodes alone, once there is one.
+        # https://github.com/run-llama/llama_index/blob/main/llama-index-core/llama_index/core/indices/vector_store/base.py
         return ColbertIndexRetriever(
-            self,
-            node_ids=list(self.index_struct.nodes_dict.values()),
-            callback_manager=self._callback_manager,
-            object_map=self._object_map,
-            **kwargs,
+            self, callback_manager=self._callback_manager, object_map=self._object_map, **kwargs
         )
 
     def insert_nodes(self, nodes: Iterable[BaseNode], **insert_kwargs: Any) -> None:

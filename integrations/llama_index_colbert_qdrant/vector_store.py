@@ -421,11 +421,13 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
         ----------
         query
             Its ``query_str`` is searched for among the nodes that pass ``filters``, are of ``doc_ids`` and, unless it
-            is empty, in ``node_ids``. Modes are DEFAULT, MMR and, where the store has a stage for words (`Bm25`),
-            HYBRID, SEMANTIC_HYBRID, SPARSE and TEXT_SEARCH. SPARSE and TEXT_SEARCH find by words alone and have their
-            order; the others go through all stages and have that of MaxSim. In HYBRID and SEMANTIC_HYBRID ``alpha``
-            weighs both, from 0, words alone, to 1, MaxSim alone (see `Blend`); ``None`` is 1. ``sparse_top_k`` asks
-            each stage for more candidates than it finds anyway, 100; fewer would only lose nodes.
+            is empty, in ``node_ids``. There a ``VectorStoreIndex`` names the IndexNodes and ImageNodes that it was
+            given, and finds no other nodes then; an index of `as_index` finds all. Modes are DEFAULT, MMR and, where
+            the store has a stage for words (`Bm25`), HYBRID, SEMANTIC_HYBRID, SPARSE and TEXT_SEARCH. SPARSE and
+            TEXT_SEARCH find by words alone and have their order; the others go through all stages and have that of
+            MaxSim. In HYBRID and SEMANTIC_HYBRID ``alpha`` weighs both, from 0, words alone, to 1, MaxSim alone (see
+            `Blend`); ``None`` is 1. ``sparse_top_k`` asks each stage for more candidates than it finds anyway, 100;
+            fewer would only lose nodes.
         **kwargs
             A retriever's ``vector_store_kwargs``: ``filter``, a `qdrant_client.models.Filter` to pass as well;
             ``qdrant_filters``, the same, with keys that are checked; for MMR ``mmr_threshold``, from 0 (the least

@@ -13,7 +13,7 @@ from llama_index.core.llms import MockLLM
 from llama_index.core.node_parser import SentenceSplitter
 from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.retrievers import QueryFusionRetriever
-from llama_index.core.schema import Document, IndexNode, NodeWithScore, TextNode
+from llama_index.core.schema import Document, ImageNode, IndexNode, NodeWithScore, TextNode
 from llama_index.core.storage.docstore import SimpleDocumentStore
 from llama_index.core.vector_stores.types import MetadataFilter, MetadataFilters
 
@@ -89,6 +89,29 @@ def test_retriever_keeps_to_documents(index: VectorStoreIndex) -> None:
     nodes = index.as_retriever(doc_ids=wanted, similarity_top_k=50).retrieve("delete a directory tree")
 
     assert set(sources(nodes)) == set(wanted)
+
+
+@pytest.mark.parametrize(
+    "node", [IndexNode(text="A red table.", index_id="table", id_="node"), ImageNode(text="A red table.", id_="node")]
+)
+def test_retriever_finds_all_beside_a_node_that_the_index_remembers(
+    node: TextNode, store: ColbertQdrantVectorStore
+) -> None:
+    index = store.as_index([SOLDIER, HACKER])
+    index.insert_nodes([node])
+
+    assert len(index.as_retriever(similarity_top_k=5).retrieve("a red table")) == 3
+
+    index.delete_nodes(["node"])
+    assert set(sources(index.as_retriever(similarity_top_k=5).retrieve("a red table"))) == {"soldier", "hacker"}
+
+
+def test_retriever_keeps_to_nodes(store: ColbertQdrantVectorStore) -> None:
+    index = store.as_index([SOLDIER, HACKER])
+
+    nodes = index.as_retriever(node_ids=["soldier#0"], similarity_top_k=5).retrieve("a hacker")
+
+    assert sources(nodes) == ["soldier"]
 
 
 def test_retriever_hands_its_options_on(index: VectorStoreIndex) -> None:
