@@ -22,7 +22,13 @@ from colbert_qdrant.collection.searching import SearchOptions
 from colbert_qdrant.collection.stages import CANDIDATES
 from colbert_qdrant.errors import InvalidInput, UnsupportedByEngine
 from llama_index_colbert_qdrant.filters import to_qdrant_filter
-from llama_index_colbert_qdrant.nodes import NODE_KEY, REF_DOC_KEY, THEIR_NO_DOCUMENT, THEIR_REF_DOC_KEY
+from llama_index_colbert_qdrant.nodes import (
+    NODE_KEY,
+    REF_DOC_KEY,
+    THEIR_NO_DOCUMENT,
+    THEIR_REF_DOC_KEY,
+    document_id,
+)
 
 MMR_THRESHOLD = 0.5
 MMR_CANDIDATES = 4
@@ -111,13 +117,16 @@ class Calls:
         """Return the filter that the nodes of these documents pass."""
         return nodes_of(ref_doc_ids, self.layout)
 
+    def all_documents(self, ref_doc_ids: Sequence[str]) -> Iterator[models.Filter]:
+        """Yield filters that together the nodes of these documents pass, those of one document the same filter."""
+        return (self.documents(*some) for some in _some_at_once(ref_doc_ids))
+
     def others(self, nodes: Sequence[BaseNode], ref_doc_ids: Sequence[str]) -> Iterator[models.Filter]:
         """Yield filters that together the nodes of these documents pass, but for those that are given."""
         kept: dict[str, list[str]] = {}
         for node in nodes:
-            kept.setdefault(node.ref_doc_id or node.node_id, []).append(node.node_id)
-        for at in range(0, len(ref_doc_ids), _DOCUMENTS_AT_ONCE):
-            some = ref_doc_ids[at : at + _DOCUMENTS_AT_ONCE]
+            kept.setdefault(document_id(node), []).append(node.node_id)
+        for some in _some_at_once(ref_doc_ids):
             given = nodes_with((node_id for doc_id in some for node_id in kept.get(doc_id, ())), self.layout.tenant)
             yield models.Filter(must=[self.documents(*some)], must_not=[given])
 
@@ -200,6 +209,10 @@ def nodes_of(doc_ids: Iterable[str], layout: Layout) -> models.Filter:
             models.Filter(must=[models.Filter(should=without_document), nodes_with(wanted, layout.tenant)]),
         ]
     )
+
+
+def _some_at_once(ref_doc_ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (ref_doc_ids[at : at + _DOCUMENTS_AT_ONCE] for at in range(0, len(ref_doc_ids), _DOCUMENTS_AT_ONCE))
 
 
 def all_of(*filters: models.Filter | None) -> models.Filter | None:

@@ -34,7 +34,8 @@ class ColbertIndexRetriever(VectorIndexRetriever):
 class ColbertVectorStoreIndex(VectorStoreIndex):
     """A ``VectorStoreIndex`` over a `ColbertQdrantVectorStore`; `ColbertQdrantVectorStore.as_index` makes one.
 
-    It retrieves by what query transforms made of a query, and knows after a restart which documents the store holds.
+    It retrieves by what query transforms made of a query, from all that the store holds, and asks the store which
+    documents these are.
     """
 
     def as_retriever(self, **kwargs: Any) -> ColbertIndexRetriever:
@@ -54,40 +55,36 @@ class ColbertVectorStoreIndex(VectorStoreIndex):
         """Do as `insert_nodes` does, without blocking."""
         await super().ainsert_nodes(list(nodes), **{"show_progress": self._show_progress, **insert_kwargs})
 
-    def insert_documents(self, documents: Iterable[Document], *, show_progress: bool = False) -> None:
+    def insert_documents(self, documents: Iterable[Document], **insert_kwargs: Any) -> None:
         """Split, encode and store documents together; what was stored of them and is no longer there is deleted.
 
-        Documents that did not change cost a look-up, as long as each has an id that stays.
+        Documents that did not change cost a look-up, as long as each has an id that stays. `insert_kwargs` are those of
+        `insert_nodes`.
         """
         documents = list(documents)  # LlamaIndex goes over what is an iterator twice, and finds nothing
-        nodes = run_transformations(documents, self._transformations, show_progress=show_progress)
-        self.insert_nodes(nodes, show_progress=show_progress)
+        options = {"show_progress": self._show_progress, **insert_kwargs}
+        nodes = run_transformations(documents, self._transformations, show_progress=options["show_progress"])
+        self.insert_nodes(nodes, **options)
         self._store.keep_only(nodes, of=[document.id_ for document in documents])
-        self.docstore.set_document_hashes({document.id_: document.hash for document in documents})
 
     def refresh_ref_docs(self, documents: Iterable[Document], **update_kwargs: Any) -> list[bool]:
-        """Store what is new, has changed or was stored in part; the store says what it holds, also after a restart."""
+        """Store the documents that the store does not hold as they are: new, changed, deleted or stored in part.
+
+        Of several with one id the last counts. ``insert_kwargs`` among `update_kwargs` are those of `insert_nodes`.
+        """
         documents = list(documents)
-        unknown = [document.id_ for document in documents if self.docstore.get_document_hash(document.id_) is None]
-        whole, torn = _told_apart(self._store.document_hashes(unknown))
-        self.docstore.set_document_hashes(whole)
-        if torn:
-            self.insert_documents([document for document in documents if document.id_ in torn])
-        refreshed = super().refresh_ref_docs(documents, **update_kwargs)
-        return [was or document.id_ in torn for was, document in zip(refreshed, documents, strict=True)]
+        changed = _changed(documents, self._store.document_hashes([document.id_ for document in documents]))
+        if changed:
+            self.insert_documents(changed.values(), **update_kwargs.get("insert_kwargs", {}))
+        return [document.id_ in changed for document in documents]
 
     async def arefresh_ref_docs(self, documents: Iterable[Document], **update_kwargs: Any) -> list[bool]:
         """Do as `refresh_ref_docs` does, without blocking."""
         documents = list(documents)
-        unknown = [
-            document.id_ for document in documents if await self.docstore.aget_document_hash(document.id_) is None
-        ]
-        whole, torn = _told_apart(await self._store.adocument_hashes(unknown))
-        await self.docstore.aset_document_hashes(whole)
-        if torn:
-            await asyncio.to_thread(self.insert_documents, [document for document in documents if document.id_ in torn])
-        refreshed = await super().arefresh_ref_docs(documents, **update_kwargs)
-        return [was or document.id_ in torn for was, document in zip(refreshed, documents, strict=True)]
+        changed = _changed(documents, await self._store.adocument_hashes([document.id_ for document in documents]))
+        if changed:
+            await asyncio.to_thread(self.insert_documents, changed.values(), **update_kwargs.get("insert_kwargs", {}))
+        return [document.id_ in changed for document in documents]
 
     @property
     def _store(self) -> ColbertQdrantVectorStore:
@@ -95,10 +92,10 @@ class ColbertVectorStoreIndex(VectorStoreIndex):
         return store  # type: ignore[no-any-return]
 
 
-def _told_apart(stored: Mapping[str, str | None]) -> tuple[dict[str, str], set[str]]:
-    """Return the hashes of documents that are stored whole, and the ids of those stored in part."""
-    whole = {doc_id: known for doc_id, known in stored.items() if known is not None}
-    return whole, stored.keys() - whole.keys()
+def _changed(documents: Iterable[Document], stored: Mapping[str, str | None]) -> dict[str, Document]:
+    """Return the documents, by their ids, that are not stored with the hash that they have."""
+    latest = {document.id_: document for document in documents}
+    return {doc_id: document for doc_id, document in latest.items() if stored.get(doc_id) != document.hash}
 
 
 def _as_told(query: QueryBundle) -> QueryBundle:

@@ -76,17 +76,22 @@ def as_node(record: Record) -> BaseNode:
     return _CLASSES.get(data.get("class_name"), TextNode).from_dict(data)
 
 
-def document_hash(records: Iterable[Record]) -> str | None:
+def document_id(node: BaseNode) -> str:
+    """Return the id of the document that a node was made from; one that was made from none is its own."""
+    return node.ref_doc_id or node.node_id
+
+
+def document_hash(nodes: Iterable[BaseNode]) -> str | None:
     """Return the hash of the document that all its stored nodes were made from; ``None`` where that is not all of them.
 
     What stopped in the midst of a document left some of its nodes. Whatever splits a document tells each node its
     neighbours; where one of these is not there, the document is not whole. Where two nodes are the same piece of it, a
     splitter that gives new ids each time was used, and what stopped left the nodes of before.
     """
-    nodes = [as_node(record) for record in records]
+    nodes = list(nodes)
     stored = {node.node_id for node in nodes}
     neighbours = {each.node_id for node in nodes for each in (node.prev_node, node.next_node) if each is not None}
-    hashes = {None if node.source_node is None else node.source_node.hash for node in nodes}
+    hashes = {node.hash if node.source_node is None else node.source_node.hash for node in nodes}
     places = [place for node in nodes if (place := _place(node)) is not None]
     is_whole = len(hashes) == 1 and neighbours <= stored and len(set(places)) == len(places)
     return hashes.pop() if is_whole else None

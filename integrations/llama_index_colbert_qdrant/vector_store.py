@@ -22,7 +22,7 @@ from colbert_qdrant.embedders import windowed
 from colbert_qdrant.errors import InvalidInput
 from llama_index_colbert_qdrant import adding, migration
 from llama_index_colbert_qdrant.embedding import ColbertTextEmbedding, embeddings_of, is_shown, stage_of
-from llama_index_colbert_qdrant.nodes import DOCUMENT_INDEX, as_columns, as_node, as_result, document_hash
+from llama_index_colbert_qdrant.nodes import DOCUMENT_INDEX, as_columns, as_node, as_result, document_hash, document_id
 from llama_index_colbert_qdrant.splitting import splitter_for
 
 if TYPE_CHECKING:
@@ -232,7 +232,7 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
             **kwargs,
         )
         if documents:
-            index.insert_documents(documents, show_progress=show_progress)
+            index.insert_documents(documents)
         return index  # type: ignore[no-any-return]
 
     def as_pipeline(
@@ -323,10 +323,13 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
 
         In a cluster those nodes count that all copies have.
         """
-        stored = {
-            doc_id: list(self._collection.scroll(self._calls.documents(doc_id), agreed=True)) for doc_id in doc_ids
-        }
-        return {doc_id: document_hash(records) for doc_id, records in stored.items() if records}
+        hashes: dict[str, str | None] = {}
+        for documents in self._calls.all_documents(doc_ids):
+            stored: dict[str, list[BaseNode]] = {}
+            for node in map(as_node, self._collection.scroll(documents, agreed=True)):
+                stored.setdefault(document_id(node), []).append(node)
+            hashes |= {doc_id: document_hash(nodes) for doc_id, nodes in stored.items()}
+        return hashes
 
     async def adocument_hashes(self, doc_ids: Sequence[str]) -> dict[str, str | None]:
         """Do as `document_hashes` does, without blocking."""

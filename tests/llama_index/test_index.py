@@ -19,7 +19,12 @@ from llama_index.core.vector_stores.types import MetadataFilter, MetadataFilters
 
 from colbert_qdrant.errors import EngineUnavailable
 from colbert_qdrant.types import Embedder
-from llama_index_colbert_qdrant import ColbertQdrantVectorStore, ColbertRerank, ColbertTextEmbedding
+from llama_index_colbert_qdrant import (
+    ColbertQdrantVectorStore,
+    ColbertRerank,
+    ColbertTextEmbedding,
+    ColbertVectorStoreIndex,
+)
 from two_copies import TwoCopies
 
 QUESTIONS = {
@@ -236,6 +241,79 @@ def test_refresh_changes_what_has_changed(store: ColbertQdrantVectorStore) -> No
 
     assert refreshed == [False, True, True]
     assert texts_of(store) == {"A soldier relives the same day.", "A hacker takes the red pill.", "Toys."}
+
+
+DELETIONS: dict[str, Callable[[ColbertVectorStoreIndex, ColbertQdrantVectorStore], Any]] = {
+    "document": lambda index, store: index.delete_ref_doc("soldier", delete_from_docstore=True),
+    "nodes": lambda index, store: index.delete_nodes(["soldier#0"]),
+    "in the store": lambda index, store: store.delete("soldier"),
+    "all": lambda index, store: store.clear(),
+}
+
+
+@pytest.mark.parametrize("is_asynchronous", [False, True])
+@pytest.mark.parametrize("delete", DELETIONS.values(), ids=DELETIONS)
+async def test_refresh_stores_again_what_was_deleted(
+    delete: Callable[..., Any], is_asynchronous: bool, store: ColbertQdrantVectorStore
+) -> None:
+    index = store.as_index([SOLDIER, HACKER])
+    delete(index, store)
+
+    refreshed = [
+        (await index.arefresh_ref_docs([SOLDIER]) if is_asynchronous else index.refresh_ref_docs([SOLDIER]))
+        for _ in range(2)
+    ]
+
+    assert refreshed == [[True], [False]]
+    assert SOLDIER.text in texts_of(store)
+
+
+def test_refresh_that_failed_keeps_the_old_and_is_made_good_by_the_next(
+    store: ColbertQdrantVectorStore, embedder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = store.as_index([SOLDIER])
+    changed = Document(id_="soldier", text="A weatherman relives the same day.")
+    with monkeypatch.context() as patch:
+        patch.setattr(embedder, "embed", raising(RuntimeError("out of power")))
+        with pytest.raises(RuntimeError, match="out of power"):
+            index.refresh_ref_docs([changed])
+    assert texts_of(store) == {SOLDIER.text}
+
+    assert index.refresh_ref_docs([changed]) == [True]
+    assert texts_of(store) == {changed.text}
+
+
+def test_refresh_knows_documents_that_are_not_split(store: ColbertQdrantVectorStore) -> None:
+    index = store.as_index([SOLDIER, HACKER], transformations=[])
+
+    assert index.refresh_ref_docs([SOLDIER, Document(id_="hacker", text="Toys.")]) == [False, True]
+
+
+def test_refresh_asks_the_store_once(store: ColbertQdrantVectorStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    documents = [Document(id_=f"doc {number}", text=f"text {number}") for number in range(20)]
+    index = store.as_index(documents)
+    asked = []
+    call = store.collection.engine.call
+    monkeypatch.setattr(store.collection.engine, "call", lambda name, *rest: (asked.append(name), call(name, *rest))[1])
+
+    assert index.refresh_ref_docs(documents) == [False] * 20
+    assert asked == ["scroll"]
+
+
+def test_of_documents_with_one_id_refresh_stores_the_last(store: ColbertQdrantVectorStore) -> None:
+    changed = Document(id_="soldier", text="A weatherman relives the same day.")
+
+    store.as_index().refresh_ref_docs([SOLDIER, changed])
+
+    assert texts_of(store) == {changed.text}
+
+
+def test_refresh_hands_the_options_of_insertion_on(store: ColbertQdrantVectorStore) -> None:
+    nothing = Document(id_="soldier", text="soldier", metadata={"bad": b"bytes"})
+
+    store.as_index().refresh_ref_docs([nothing, HACKER], insert_kwargs={"on_error": "skip"})
+
+    assert documents_of(store) == {"hacker"}
 
 
 def test_documents_and_nodes_of_a_generator_are_stored_too(store: ColbertQdrantVectorStore) -> None:
