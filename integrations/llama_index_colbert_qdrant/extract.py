@@ -25,7 +25,8 @@ class ColbertExtract(BaseNodePostprocessor):
 
     What comes out are copies with their scores in the order they came in, without those that have nothing to say: the
     text is what was kept, in its order, and ``passages`` in the metadata says where each part stood, as
-    ``[start, end]`` in characters. That entry is neither encoded nor shown to a language model.
+    ``[start, end]`` in characters. That entry is neither encoded nor shown to a language model. ``start_char_idx`` and
+    ``end_char_idx`` are those of what was kept, or None where that is more than one part.
 
     Parameters
     ----------
@@ -98,12 +99,25 @@ class ColbertExtract(BaseNodePostprocessor):
 
 def _kept(found: NodeWithScore, passages: list[Passage]) -> NodeWithScore:
     node = found.node
-    kept = TextNode(
-        id_=node.node_id,
-        text=SEPARATOR.join(passage.text for passage in passages),
-        metadata={**node.metadata, PASSAGES_KEY: [[each.start, each.end] for each in passages]},
-        relationships=node.relationships,
-        excluded_embed_metadata_keys=[*node.excluded_embed_metadata_keys, PASSAGES_KEY],
-        excluded_llm_metadata_keys=[*node.excluded_llm_metadata_keys, PASSAGES_KEY],
+    kept = node.model_copy(
+        update={
+            "metadata": {**node.metadata, PASSAGES_KEY: [[each.start, each.end] for each in passages]},
+            "excluded_embed_metadata_keys": [*node.excluded_embed_metadata_keys, PASSAGES_KEY],
+            "excluded_llm_metadata_keys": [*node.excluded_llm_metadata_keys, PASSAGES_KEY],
+            "embedding": None,  # of the whole text
+            **(_place(node, passages) if isinstance(node, TextNode) else {}),
+        }
     )
-    return NodeWithScore(node=kept, score=found.score)
+    kept.set_content(SEPARATOR.join(passage.text for passage in passages))
+    return found.model_copy(update={"node": kept})
+
+
+def _place(node: TextNode, passages: list[Passage]) -> dict[str, int | None]:
+    """Return where in the document it stands what is kept, unless it is in pieces or the node's own place is unknown.
+
+    That place is of another text where one has taken the text's place, as ``MetadataReplacementPostProcessor`` does.
+    """
+    start, end = node.start_char_idx, node.end_char_idx
+    if len(passages) > 1 or start is None or end is None or end - start != len(node.text):
+        return {"start_char_idx": None, "end_char_idx": None}
+    return {"start_char_idx": start + passages[0].start, "end_char_idx": start + passages[0].end}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from llama_index.core.schema import MetadataMode, NodeWithScore, TextNode
+from llama_index.core.schema import ImageNode, MediaResource, MetadataMode, Node, NodeWithScore, TextNode
 
 from colbert_qdrant import ColbertEmbedder
 from colbert_qdrant.errors import InvalidInput
@@ -12,6 +12,7 @@ from llama_index_colbert_qdrant import ColbertExtract, ColbertQdrantVectorStore
 MUSEUM = "The museum opens at nine. A lander set two men down on the Moon in 1969. Groups pay half."
 QUESTION = "When did people land on the moon?"
 ANSWER = "A lander set two men down on the Moon in 1969."
+IN_TWO = f"{ANSWER} The soup is thin. {ANSWER}"
 
 
 def test_it_keeps_what_answers_and_says_where_it_stood(offline: ColbertEmbedder) -> None:
@@ -26,6 +27,64 @@ def test_it_keeps_what_answers_and_says_where_it_stood(offline: ColbertEmbedder)
     assert kept.metadata == {"page": 3, "passages": [[26, 72]]}
     assert kept.node.get_content(MetadataMode.LLM) == f"page: 3\n\n{ANSWER}"
     assert nodes[1].text == MUSEUM
+
+
+def test_what_is_kept_is_a_copy_of_the_node(offline: ColbertEmbedder) -> None:
+    node = ImageNode(
+        text=MUSEUM,
+        image_url="https://example.org/moon.png",
+        metadata={"page": 3},
+        metadata_template="<{key}={value}>",
+        text_template="{content} {metadata_str}",
+        start_char_idx=100,
+        end_char_idx=100 + len(MUSEUM),
+        embedding=[0.1],
+    )
+    before = node.model_copy(deep=True)
+
+    [kept] = ColbertExtract(embedder=offline, max_tokens=14).postprocess_nodes(
+        [NodeWithScore(node=node)], query_str=QUESTION
+    )
+
+    copied = kept.node
+    assert isinstance(copied, ImageNode)
+    assert copied.image_url == node.image_url
+    assert copied.get_content(MetadataMode.LLM) == f"{ANSWER} <page=3>"
+    assert (copied.start_char_idx, copied.end_char_idx, copied.embedding) == (126, 172, None)
+    assert node == before
+
+
+@pytest.mark.parametrize(
+    ("text", "start", "end", "max_tokens"),
+    [
+        (MUSEUM, None, None, 14),
+        (MUSEUM, 5, 30, 14),  # a window has taken the sentence's place
+        (IN_TWO, 0, len(IN_TWO), 28),
+    ],
+)
+def test_no_place_in_the_document_is_made_up(
+    text: str, start: int | None, end: int | None, max_tokens: int, offline: ColbertEmbedder
+) -> None:
+    node = TextNode(text=text, start_char_idx=start, end_char_idx=end)
+
+    [kept] = ColbertExtract(embedder=offline, max_tokens=max_tokens).postprocess_nodes(
+        [NodeWithScore(node=node)], query_str=QUESTION
+    )
+
+    assert kept.node.get_node_info() == {"start": None, "end": None}  # type: ignore[attr-defined]
+
+
+def test_a_node_of_several_media_is_kept_as_one(offline: ColbertEmbedder) -> None:
+    image = MediaResource(url="https://example.org/moon.png")  # type: ignore[arg-type]
+    node = Node(text_resource=MediaResource(text=MUSEUM), image_resource=image)
+
+    [kept] = ColbertExtract(embedder=offline, max_tokens=14).postprocess_nodes(
+        [NodeWithScore(node=node)], query_str=QUESTION
+    )
+
+    assert isinstance(kept.node, Node)
+    assert (kept.node.get_content(), kept.node.image_resource) == (ANSWER, image)
+    assert node.get_content() == MUSEUM
 
 
 def test_stored_nodes_are_taken_from_the_store(offline: ColbertEmbedder) -> None:
