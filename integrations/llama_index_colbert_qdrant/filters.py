@@ -42,6 +42,9 @@ _BOUNDS = {
     FilterOperator.LT: "lt",
     FilterOperator.LTE: "lte",
 }
+_INT64 = 2**63
+"""What has more digits is no integer of Qdrant's; it may be the digits of a string, or a bound."""
+
 DOCUMENT_KEYS = {"doc_id", "document_id", "ref_doc_id"}
 """What LlamaIndex's own stores write into metadata for the document of a node."""
 
@@ -212,7 +215,8 @@ def _spelled(text: str) -> int | float | None:
         return None
     if not math.isfinite(number):
         return None
-    return int(text) if text.strip().lstrip("+-").isdecimal() else number
+    is_integer = text.strip().lstrip("+-").isdecimal() and -_INT64 <= int(text) < _INT64
+    return int(text) if is_integer else number
 
 
 def _scalar(asked: MetadataFilter) -> Scalar:
