@@ -80,7 +80,7 @@ class Calls:
             case VectorStoreQueryMode.SPARSE | VectorStoreQueryMode.TEXT_SEARCH:
                 further |= self._weighed(query, further, 0.0)
             case mode:
-                raise UnsupportedByEngine(f"mode {mode.value!r} is not one of this store: use {self._modes()}")
+                raise UnsupportedByEngine(f"mode {_named(mode)!r} is not one of this store: use {self._modes()}")
         if query.sparse_top_k is not None:
             further["candidates"] = max(query.sparse_top_k, further.get("candidates", CANDIDATES))
         condition = all_of(
@@ -166,7 +166,7 @@ class Calls:
         words = self._words()
         if not words:
             raise UnsupportedByEngine(
-                f"mode {query.mode.value!r} searches for words beside meaning, and this store has no first stage for "
+                f"mode {_named(query.mode)!r} searches for words beside meaning, and this store has no first stage for "
                 "words: make it with enable_hybrid=True or stages=[Bm25()] (others may be there as well), or use the "
                 "mode 'default'"
             )
@@ -175,7 +175,7 @@ class Calls:
         if not 0 <= alpha <= 1:
             raise InvalidInput(f"alpha={alpha}: give a number from 0 (words alone) to 1 (meaning alone)")
         if further.get("final") is not None:
-            says = f"alpha={alpha}" if alpha == query.alpha else f"the mode {query.mode.value!r}"
+            says = f"alpha={alpha}" if alpha == query.alpha else f"the mode {_named(query.mode)!r}"
             raise InvalidInput(f"{says} and final= each say what orders the nodes: give one of them")
         return {"final": Blend({MAXSIM: alpha, **dict.fromkeys(words, (1 - alpha) / len(words))})}
 
@@ -219,6 +219,11 @@ def all_of(*filters: models.Filter | None) -> models.Filter | None:
     """Select what passes each of the filters; ``None`` lets everything pass."""
     given = [filter for filter in filters if filter is not None]
     return models.Filter(must=list(given)) if given else None
+
+
+def _named(mode: VectorStoreQueryMode | str) -> str:
+    """Return a mode's name: a query takes it as a string as well, and leaves it one."""
+    return str(getattr(mode, "value", mode))
 
 
 def _mmr(query: VectorStoreQuery, further: dict[str, Any]) -> models.Mmr:

@@ -159,9 +159,9 @@ def test_embedding_of_a_node_is_not_looked_at(store: ColbertQdrantVectorStore) -
     assert store.get_nodes() == [MOVIES[0]]
 
 
-@pytest.mark.parametrize("mode", sorted(set(Mode) - {Mode.DEFAULT, Mode.MMR}))
-def test_mode_it_does_not_have_is_an_error(movies: ColbertQdrantVectorStore, mode: Mode) -> None:
-    with pytest.raises(UnsupportedByEngine, match=mode.value):
+@pytest.mark.parametrize("mode", [*sorted(set(Mode) - {Mode.DEFAULT, Mode.MMR}), "hybrid", "svm", "nearest"])
+def test_mode_it_does_not_have_is_an_error(movies: ColbertQdrantVectorStore, mode: Mode | str) -> None:
+    with pytest.raises(UnsupportedByEngine, match=getattr(mode, "value", mode)):
         found(movies, mode=mode)
 
 
@@ -263,7 +263,7 @@ def test_alpha_reaches_the_store_from_a_retriever(hybrid: ColbertQdrantVectorSto
     assert {each.node_id for each in retriever.retrieve("journalist machines")} == {"None", "matrix"}
 
 
-@pytest.mark.parametrize("mode", [{"mode": Mode.HYBRID, "alpha": 0.5}, {"mode": Mode.SPARSE}])
+@pytest.mark.parametrize("mode", [{"mode": Mode.HYBRID, "alpha": 0.5}, {"mode": Mode.SPARSE}, {"mode": "sparse"}])
 def test_two_orders_are_refused(hybrid: ColbertQdrantVectorStore, mode: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput, match="and final="):
         found(hybrid, options={"final": Blend({"maxsim": 1})}, **mode)
