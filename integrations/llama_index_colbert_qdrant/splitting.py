@@ -33,6 +33,21 @@ class ModelTokenizer:
         return range(self.embedder.token_count(text, include_extension=True))
 
 
+class ModelSplitter(SentenceSplitter):
+    """A ``SentenceSplitter`` that keeps its tokenizer when it is pickled, as for a pipeline's ``num_workers``.
+
+    LlamaIndex's own is rebuilt of its fields, of which the tokenizer is none, and counts by another one then.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Be rebuilt with the tokenizer, or not be pickled: LlamaIndex would drop what can't be."""
+        return _remade, ({**self.__getstate__()["__dict__"], "tokenizer": self._tokenizer},)
+
+
+def _remade(arguments: dict[str, Any]) -> ModelSplitter:
+    return ModelSplitter(**arguments)
+
+
 def splitter_for(embedder: Embedder) -> SentenceSplitter:
     """Return a splitter into nodes of at most 1,024 tokens and of what the model reads at once."""
     limit = getattr(embedder, "settings", {}).get("document_length")
@@ -40,9 +55,9 @@ def splitter_for(embedder: Embedder) -> SentenceSplitter:
         return SentenceSplitter(id_func=node_id)
     # An embedder that cuts counts what it cuts to the limit: one token below it, each text that is cut is too long.
     size = min(limit - 1, DEFAULT_CHUNK_SIZE)
-    return SentenceSplitter(
+    return ModelSplitter(
         chunk_size=size,
         chunk_overlap=size // 8,
-        tokenizer=ModelTokenizer(embedder),
+        tokenizer=ModelTokenizer(embedder),  # type: ignore[call-arg]  # mypy knows the base's fields only
         id_func=node_id,
     )

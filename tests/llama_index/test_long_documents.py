@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
 from collections.abc import Callable
 
@@ -60,6 +61,17 @@ def test_as_index_cuts_by_the_tokenizer_of_the_model(store: ColbertQdrantVectorS
     assert max(sizes) <= 512
     assert len(sizes) > 2
     assert missing(store, offline) == []
+
+
+def test_a_pickled_splitter_cuts_as_it_did(store: ColbertQdrantVectorStore) -> None:
+    """A pipeline sends it to its workers so."""
+    splitter = store.splitter()
+    text = Document(id_="text", text=" ".join(f"Überprüfung № {number} zeigt Größe." for number in range(200)))
+
+    again = pickle.loads(pickle.dumps(splitter))
+
+    assert again([text]) == splitter([text])
+    assert again.chunk_size == splitter.chunk_size
 
 
 def test_reranker_reads_a_long_node_to_its_end(offline: ColbertEmbedder) -> None:
