@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from functools import partial
 from typing import Any, TypeAlias
 
+import numpy as np
 from qdrant_client import models
 
 from colbert_qdrant.collection.conditions import equal, in_metadata, one_of, ordered, prefix, substring, valued
@@ -36,7 +37,7 @@ def to_qdrant_filter(filter: FilterLike | None, layout: Layout) -> models.Filter
         ``{"lang": "en"}``
             A string, boolean, number or date to be equal to; ``None``: a stored null.
         ``{"lang": ["en", "de"]}``
-            Any of these; an empty list selects nothing.
+            Any of these; an empty list selects nothing. A tuple, a set or a NumPy array does as well.
         ``{"studio": {"city": "Paris"}}``, ``{"studio.city": "Paris"}``
             A key below another. Where a key itself holds the dot, that one is found as well.
         ``{"year": {"$gte": 1990, "$lt": 2000}}``
@@ -109,7 +110,7 @@ class _Translation:
 
     def _on_key(self, keys: _Keys, value: Any) -> Iterator[models.Condition]:
         if not isinstance(value, Mapping):
-            yield self._ask(keys, *(("$in", value) if isinstance(value, list | tuple | set) else ("$eq", value)))
+            yield self._ask(keys, *(("$in", value) if _is_list(value) else ("$eq", value)))
             return
         operators = [key for key in value if isinstance(key, str) and key.startswith("$")]
         if not value or 0 < len(operators) < len(value):
@@ -160,7 +161,7 @@ class _Translation:
                 if not isinstance(value, bool):
                     raise InvalidInput(f"filter on {name}: $exists is True or False, not {value!r:.60}")
                 return self._on(keys, valued) if value else _none_of(self._on(keys, valued))
-            case "$eq" if isinstance(value, list | tuple | set):
+            case "$eq" if _is_list(value):
                 raise UnsupportedByEngine(f"filter on {name}: Qdrant can't compare a whole list; $in asks for elements")
             case "$eq" if isinstance(value, Mapping):
                 return models.Filter(must=list(self._on_key(keys, value)))
@@ -259,8 +260,13 @@ def _iso(value: Any) -> Any:
     return value.isoformat() if isinstance(value, date) else value
 
 
+def _is_list(value: Any) -> bool:
+    """Return whether metadata would store a value as a list (see `check_metadata`)."""
+    return isinstance(value, list | tuple | set | frozenset) or (isinstance(value, np.ndarray) and value.ndim > 0)
+
+
 def _listed(value: Any, name: str) -> list[Any]:
-    if isinstance(value, str | bytes | Mapping) or not isinstance(value, list | tuple | set | frozenset):
+    if not _is_list(value):
         raise InvalidInput(f"filter on {name}: {value!r:.60} is no list of values")
     return [_plain(each, name) for each in value]
 

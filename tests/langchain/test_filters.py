@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from typing import Any
 
+import numpy as np
 import pytest
 from langchain_core.documents import Document
 from qdrant_client import QdrantClient, models
@@ -77,6 +78,11 @@ SELECTED: list[tuple[dict[str, Any], set[str]]] = [
     ({"tags": "early"}, {"lute", "viol"}),
     ({"tags": ["plucked", "woodwind"]}, {"lute", "flute"}),
     ({"strings": []}, set()),
+    ({"strings": (4, 6)}, {"cello", "viol"}),
+    ({"strings": frozenset({4, 6})}, {"cello", "viol"}),
+    ({"strings": np.array([4, 6])}, {"cello", "viol"}),
+    ({"strings": np.array(4)}, {"cello"}),
+    ({"strings": {"$nin": np.array([4, 6])}}, {"lute", "flute"}),
     ({"strings": {"$eq": 4}}, {"cello"}),
     ({"in_stock": {"$eq": True}}, {"lute", "cello", "viol"}),
     ({"name": {"$eq": "Concert Flute"}}, {"flute"}),
@@ -221,6 +227,8 @@ def test_deletes_what_it_selects(store: ColbertQdrantVectorStore) -> None:
         # what Qdrant has no answer to
         ({"name": {"$gt": "Bass Viol"}}, UnsupportedByEngine, "not strings"),
         ({"tags": {"$eq": ["bowed"]}}, UnsupportedByEngine, r"\$in asks"),
+        ({"tags": {"$eq": frozenset(["bowed"])}}, UnsupportedByEngine, r"\$in asks"),
+        ({"tags": {"$eq": np.array(["bowed"])}}, UnsupportedByEngine, r"\$in asks"),
         ({"name": {"$like": "%Viol"}}, UnsupportedByEngine, "no other pattern"),
         ({"name": {"$like": "B_ss"}}, UnsupportedByEngine, "no other pattern"),
         ({"name": {"$like": "%"}}, UnsupportedByEngine, "no other pattern"),
