@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any
 
 from langchain_core.structured_query import Comparator, Comparison, Operation, Operator, StructuredQuery, Visitor
-
-_PATTERNS = {Comparator.LIKE, Comparator.CONTAIN}
 
 
 class ColbertQdrantTranslator(Visitor):
@@ -16,8 +15,9 @@ class ColbertQdrantTranslator(Visitor):
 
     Notes
     -----
-    ``like`` and ``contain`` ask for a part of a string, with its case; ``contain`` of a number for an element of a
-    list.
+    ``contain`` asks for a part of a string, with its case, and of what is no string for an element of a list. ``like``
+    takes SQL's pattern, as ``$like`` does (see `to_qdrant_filter`), and one without ``%`` at an end as a part. A list
+    may hold dates.
 
     Examples
     --------
@@ -57,9 +57,16 @@ class ColbertQdrantTranslator(Visitor):
     def visit_comparison(self, comparison: Comparison) -> dict[str, Any]:
         """Return a condition on one key."""
         value = _value(comparison.value)
-        if comparison.comparator in _PATTERNS:
-            return {comparison.attribute: {"$like": _anywhere(value)} if isinstance(value, str) else value}
-        return {comparison.attribute: {f"${comparison.comparator.value}": value}}
+        match comparison.comparator:
+            case Comparator.CONTAIN if isinstance(value, str):
+                asked: Any = {"$like": f"%{_escaped(value)}%"}
+            case Comparator.LIKE if isinstance(value, str):
+                asked = {"$like": _anywhere(value)}
+            case Comparator.CONTAIN | Comparator.LIKE:
+                asked = value
+            case comparator:
+                asked = {f"${comparator.value}": value}
+        return {comparison.attribute: asked}
 
     def visit_structured_query(self, structured_query: StructuredQuery) -> tuple[str, dict[str, Any]]:
         """Return the question that is left, and the keywords of its search."""
@@ -72,7 +79,9 @@ class ColbertQdrantTranslator(Visitor):
 
 
 def _value(value: Any) -> Any:
-    """Take the form in which LangChain's query language has dates."""
+    """Take the form in which LangChain's query language has dates, alone or in a list."""
+    if isinstance(value, list | tuple):
+        return [_value(each) for each in value]
     if isinstance(value, Mapping) and value.get("type") == "date":
         return date.fromisoformat(value["date"])
     if isinstance(value, Mapping) and value.get("type") == "datetime":
@@ -80,9 +89,12 @@ def _value(value: Any) -> Any:
     return value
 
 
-def _anywhere(text: str) -> str:
-    """Return SQL's pattern for a string that holds this one; a pattern stays what it is."""
-    if text.startswith("%") or text.endswith("%"):
-        return text
-    escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    return f"%{escaped}%"
+def _escaped(text: str) -> str:
+    """Return SQL's pattern for this very string."""
+    return re.sub(r"[\\%_]", r"\\\g<0>", text)
+
+
+def _anywhere(pattern: str) -> str:
+    """Return a pattern that is found in any part of a string, unless it says at an end where."""
+    bare = re.sub(r"\\.", "", pattern)  # without what is escaped
+    return pattern if bare.startswith("%") or bare.endswith("%") else f"%{pattern}%"

@@ -12,6 +12,7 @@ import pytest
 from langchain_core.documents import Document
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.stores import InMemoryStore
+from langchain_core.structured_query import Comparator, Comparison
 
 pytest.importorskip("langchain_classic", reason="LangChain's own retrievers are in langchain-classic")
 
@@ -28,6 +29,7 @@ from langchain_classic.retrievers import (
 )
 from langchain_text_splitters import RecursiveCharacterTextSplitter
 
+from colbert_qdrant.errors import UnsupportedByEngine
 from langchain_colbert_qdrant import (
     ColbertQdrantRetriever,
     ColbertQdrantTranslator,
@@ -145,3 +147,52 @@ async def test_self_query(store: ColbertQdrantVectorStore, find: Find, asked: st
     )
 
     assert set(ids(await find(retriever))) == expected
+
+
+OFFERS = ["500 items", "get 50% off", "a_b", "a-b"]
+
+
+@pytest.mark.parametrize(
+    ("comparator", "value", "expected"),
+    [
+        (Comparator.CONTAIN, "50%", {"get 50% off"}),
+        (Comparator.CONTAIN, "%", {"get 50% off"}),
+        (Comparator.CONTAIN, "%off%", set()),
+        (Comparator.CONTAIN, "a_b", {"a_b"}),
+        (Comparator.CONTAIN, "50", {"500 items", "get 50% off"}),
+        (Comparator.LIKE, "50", {"500 items", "get 50% off"}),
+        (Comparator.LIKE, "%50%", {"500 items", "get 50% off"}),
+        (Comparator.LIKE, "50%", {"500 items"}),
+        (Comparator.LIKE, r"50\%", {"get 50% off"}),
+        (Comparator.LIKE, r"a\_", {"a_b"}),
+    ],
+)
+def test_contain_takes_its_value_as_it_is_and_like_as_a_pattern(
+    open_store: Any, comparator: Comparator, value: str, expected: set[str]
+) -> None:
+    store = open_store()
+    store.add_texts(OFFERS, [{"name": offer} for offer in OFFERS], ids=OFFERS)
+
+    asked = ColbertQdrantTranslator().visit_comparison(Comparison(comparator, "name", value))
+
+    assert set(ids(store.similarity_search("offers", k=9, filter=asked))) == expected
+
+
+@pytest.mark.parametrize("pattern", ["Star%Wars", "%Star%Wars%", "Star_Wars", "%Star_Wars%", "%Wars"])
+def test_like_refuses_wildcards_that_qdrant_has_not(store: ColbertQdrantVectorStore, pattern: str) -> None:
+    asked = ColbertQdrantTranslator().visit_comparison(Comparison(Comparator.LIKE, "name", pattern))
+
+    with pytest.raises(UnsupportedByEngine, match=f"like .*{pattern}"):
+        store.similarity_search("films", filter=asked)
+
+
+@pytest.mark.parametrize(("comparator", "expected"), [(Comparator.IN, {"first", "last"}), (Comparator.NIN, {"other"})])
+def test_a_list_may_hold_dates(open_store: Any, comparator: Comparator, expected: set[str]) -> None:
+    store = open_store()
+    days = {"first": "2020-01-01", "other": "2020-06-01", "last": "2021-01-01T00:00:00Z"}
+    store.add_texts(list(days), [{"day": day} for day in days.values()], ids=list(days))
+    dates = [{"type": "date", "date": "2020-01-01"}, {"type": "datetime", "datetime": "2021-01-01T00:00:00+00:00"}]
+
+    asked = ColbertQdrantTranslator().visit_comparison(Comparison(comparator, "day", dates))
+
+    assert set(ids(store.similarity_search("days", k=9, filter=asked))) == expected
