@@ -65,7 +65,8 @@ def to_qdrant_filter(filter: FilterLike | None, layout: Layout) -> models.Filter
     - A stored list passes when one of its elements does.
     - ``$ne``, ``$nin`` and ``$not`` let records through that lack the key.
     - ``$exists``: whether there is a value. Missing, null and an empty list are none.
-    - A `datetime.date` or an ISO 8601 string is ordered as a moment, without a time zone in UTC.
+    - A `datetime.date` or an ISO 8601 string is ordered as a moment, without a time zone in UTC; `ordered` says which
+      stored strings are.
     - A key that begins with the metadata's own and a dot (``"metadata.year"``), as Qdrant's paths do, means the same as
       without.
 

@@ -202,7 +202,7 @@ def _readings(text: str) -> list[Scalar]:
 
 
 def _ordered(asked: MetadataFilter) -> Scalar:
-    """GT, GTE, LT, LTE take a number, a string that spells one, or a date."""
+    """GT, GTE, LT, LTE take a number, a string that spells one, or a date (`conditions.ordered`)."""
     value = _scalar(asked)
     number = _spelled(value) if isinstance(value, str) else None
     return value if number is None else number

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -116,6 +117,37 @@ def test_a_key_that_no_path_can_hold_is_refused(key: str) -> None:
 def test_a_value_that_nothing_can_equal_is_refused(value: Any) -> None:
     with pytest.raises(InvalidInput, match=r"filter on metadata\.value"):
         conditions.one_of(VALUE, [value])
+
+
+READ = [
+    "2024-01-31", "2024-01-31T12:00", "2024-01-31 12:00", "2024-01-31T12:00:00", "2024-01-31 12:00:00",
+    "2024-01-31T12:00:00.5", "2024-01-31T12:00:00Z", "2024-01-31T12:00:00+02:00", "2024-01-31 12:00:00+0200",
+    "2024-01-31T12:00:00.123456+00:00",
+]  # fmt: skip
+UNREAD = [
+    "2024-01-31T12", "2024-01-31T12Z", "2024-01-31T12:00Z", "2024-01-31 12:00Z", "2024-01-31T12:00+02:00",
+    "2024-01-31T12:00:00,5",
+]  # fmt: skip
+
+
+def test_a_stored_date_is_one_that_qdrant_reads(make_collection: MakeCollection) -> None:
+    collection = make_collection()
+    collection.add([*READ, *UNREAD], [{"value": stored} for stored in [*READ, *UNREAD]])
+
+    found = collection.scroll(models.Filter(must=[conditions.ordered(VALUE, gt="2024-01-30")]))
+
+    assert {record.text for record in found} == set(READ)
+
+
+@pytest.mark.parametrize("asked", [*READ, *UNREAD])
+def test_a_bound_may_be_written_in_more_ways(make_collection: MakeCollection, asked: str) -> None:
+    moment = datetime.fromisoformat(asked)
+    collection = make_collection()
+    collection.add(["it"], [{"value": moment.isoformat()}])
+
+    found = collection.scroll(models.Filter(must=[conditions.ordered(VALUE, gte=asked, lte=asked)]))
+
+    assert [record.text for record in found] == ["it"]
 
 
 @pytest.mark.parametrize("value", ["alpha", "2010", "20240115", "2024-W03-1", "2024-02-30"])

@@ -100,6 +100,11 @@ def ordered(path: str, **bounds: Any) -> models.FieldCondition:
 
     A date without a time zone is in UTC, asked or stored. A stored value of the other kind does not pass.
 
+    Of stored strings Qdrant reads as dates ``2024-01-31`` and, behind ``T`` or a space, a time: with seconds
+    (``12:00:00``, ``12:00:00.5``) and any zone or none, or with minutes (``12:00``) and no zone. What else ISO 8601
+    has, such as ``2024-01-31T12:00Z``, ``2024-01-31T12`` or a comma before the fraction, may be asked for, but passes
+    no range where it is stored. What ``isoformat()`` writes of a date is read.
+
     Parameters
     ----------
     path
@@ -113,6 +118,10 @@ def ordered(path: str, **bounds: Any) -> models.FieldCondition:
         A bound is neither.
     UnsupportedByEngine
         It is a string that is no date: Qdrant does not order those.
+
+    References
+    ----------
+    ``DateTimePayloadType::from_str`` in ``lib/segment/src/types.rs`` in Qdrant's source
     """
     if any(isinstance(bound, str) for bound in bounds.values()):
         moments = {name: _moment(path, bound) for name, bound in bounds.items()}
@@ -122,7 +131,7 @@ def ordered(path: str, **bounds: Any) -> models.FieldCondition:
 
 
 def is_date(value: str) -> bool:
-    """Return whether Qdrant sees a date in a string: ISO 8601, with hyphens."""
+    """Return whether a string can be a bound of `ordered`: a date of ISO 8601, with hyphens."""
     try:
         # Python also reads 20240131 and 2024-W05, which Qdrant does not see as dates in a payload.
         return bool(re.match(r"\d{4}-\d\d-\d\d(?:[T ]|$)", value) and datetime.fromisoformat(value))
