@@ -169,6 +169,20 @@ def test_highlights_stand_where_they_say(store: Path) -> None:
         assert all(hit["text"][slice(*word["span"])] == word["text"] for word in hit["highlights"])
 
 
+@pytest.mark.parametrize("pool_factor", [1, 2])  # vectors that were pooled stand nowhere: the text is encoded anew
+def test_what_was_encoded_around_a_text_is_not_marked_in_it(pool_factor: int, tmp_path: Path) -> None:
+    text = "The landlord mends the roof. Professional thieves leave a clue at their heist."
+    embedder = ColbertEmbedder(OFFLINE_MODEL, pool_factor=pool_factor)
+    with MultivectorCollection("documents", embedder, path=tmp_path / "store") as collection:
+        collection.add([text], ids=["lease"], encoded_as=[f"file_name: thieves.pdf\n\n{text}\n\npage: 2"])
+
+    [hit] = answer("search", "professional thieves", "--path", tmp_path / "store")["hits"]
+
+    assert {word["text"] for word in hit["highlights"]} >= {"Professional"}
+    assert all(text[slice(*word["span"])] == word["text"] for word in hit["highlights"])
+    assert "[Professional]" in run("search", "professional thieves", "--path", tmp_path / "store").stdout
+
+
 def test_hits_come_best_first_and_no_more_than_asked_for(store: Path) -> None:
     scores = [hit["score"] for hit in answer("search", QUESTION, "--path", store, "-k", 3)["hits"]]
 

@@ -12,6 +12,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 
 from colbert_qdrant import ColbertEmbedder, MultivectorCollection, explain
+from colbert_qdrant.collection.citing import of_own_text
 from colbert_qdrant.embedding.spec import ColbertSpec
 from colbert_qdrant.embedding.tokens import TextTokenizer
 from colbert_qdrant.errors import InvalidInput
@@ -138,6 +139,21 @@ def test_vectors_of_quite_another_text_cite_no_word_of_this_one(
 def test_no_passage_at_all_is_nothing_to_ask_for(museum: MultivectorCollection, limit: int) -> None:
     with pytest.raises(InvalidInput, match=f"limit={limit}"):
         museum.passages(QUESTION, ["museum"], limit)
+
+
+def test_an_explanation_is_of_all_that_was_encoded_and_can_be_had_of_the_text_alone(
+    make_collection: Callable[..., MultivectorCollection], offline: ColbertEmbedder
+) -> None:
+    collection = make_collection(offline)
+    collection.add([MOON], ids=["x"], encoded_as=[f"title: people\n\n{MOON}\n\nsource: a"])
+
+    whole = collection.explain(QUESTION, "x")
+    own = of_own_text(whole, collection.get(["x"])[0])
+
+    assert "people" in [whole.text[slice(*match.span)] for match in whole.matches]
+    assert "people" not in [own.text[slice(*match.span)] for match in own.matches]
+    assert "Moon" in [own.text[slice(*match.span)] for match in own.matches]
+    assert (own.text, own.score) == (MOON, whole.score)
 
 
 def test_pooled_vectors_stand_for_several_places(make_collection: Callable[..., MultivectorCollection]) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from qdrant_client import models
 
     from colbert_qdrant import Hit, MultivectorCollection, Record
-    from colbert_qdrant.explanation import Explanation
+    from colbert_qdrant.explanation import Explanation, Highlight
 
 WORDS_MARKED = 8
 
@@ -65,7 +65,7 @@ def search(
     else:
         out = terminal.console()
         for rank, (hit, explanation) in enumerate(zip(hits, explanations, strict=True), start=1):
-            line, text = tables.hit_lines(rank, hit, explanation.highlights(WORDS_MARKED), out)
+            line, text = tables.hit_lines(rank, hit, words_of(hit, explanation), out)
             terminal.show_line(out, line)
             terminal.show_text(out, text, indent=tables.INDENT)
             terminal.say("")
@@ -74,7 +74,7 @@ def search(
 
 def hit_row(hit: Hit, explanation: Explanation) -> dict[str, Any]:
     """Return a hit as JSON shows it."""
-    words = [asdict(word) for word in explanation.highlights(WORDS_MARKED)]
+    words = [asdict(word) for word in words_of(hit, explanation)]
     return {
         "id": hit.id,
         "relevance": hit.relevance,
@@ -133,11 +133,19 @@ def explain_record(collection: MultivectorCollection, question: str, record: Rec
     from colbert_qdrant import ColbertEmbedder
     from colbert_qdrant import explain as explained
     from colbert_qdrant.collection.citing import source_of
+    from colbert_qdrant.collection.points import encoded_text
 
     with suppress(InvalidInput):
         return collection.explain(question, record.id)
     assert isinstance(collection.embedder, ColbertEmbedder)  # a `Target` opens collections with no other
-    return explained(question, record.text, embedder=collection.embedder, source=source_of(record))
+    return explained(question, encoded_text(record), embedder=collection.embedder, source=source_of(record))
+
+
+def words_of(record: Record, explanation: Explanation) -> tuple[Highlight, ...]:
+    """Return the words of a record's text that answered most: they stand in what is shown of it."""
+    from colbert_qdrant.collection.citing import of_own_text
+
+    return of_own_text(explanation, record).highlights(WORDS_MARKED)
 
 
 def named(collection: MultivectorCollection, shown: str) -> Record | None:

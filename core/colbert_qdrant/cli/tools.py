@@ -17,7 +17,7 @@ from pydantic import Field
 
 from colbert_qdrant import Hit, MultivectorCollection, Record, __version__
 from colbert_qdrant.cli import filters, sources, tables
-from colbert_qdrant.cli.searching import WORDS_MARKED, explain_record, named
+from colbert_qdrant.cli.searching import explain_record, named, words_of
 from colbert_qdrant.errors import ColbertQdrantError, InvalidInput
 
 T = TypeVar("T", bound=Callable[..., Any])
@@ -134,7 +134,7 @@ class Tools:
         explanation = explain_record(self._collection, _asked(question), record)
         words = [
             {"word": word.text, "similarity": round(word.heat, 3), "span": word.span}
-            for word in explanation.highlights(WORDS_MARKED)
+            for word in words_of(record, explanation)
         ]
         return {"id": record.id, "score": round(explanation.score, 3), "of": len(explanation.matches), "words": words}
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from colbert_qdrant.collection import operations, points
 from colbert_qdrant.collection.operations import Compute, Operation, Query, RecordId
@@ -80,10 +81,29 @@ def cited(record: Record, query: Multivector, limit: int, embedder: Embedder) ->
 
 def _placed(record: Record, embedder: Embedder) -> EncodedText:
     located = _located(record, embedder)
+    return EncodedText(record.text, located.vectors, _in_own_text(located.spans, record))
+
+
+def of_own_text(explanation: Explanation, record: Record) -> Explanation:
+    """Return an explanation of all that was encoded as one of the record's own text, which is what hits show.
+
+    What was encoded around the text stands nowhere in it: the span of a token there is ``(0, 0)``, as a marker's.
+    Passages are left out; `cited` finds those of the text.
+    """
+    spans = _in_own_text(np.array([match.span for match in explanation.matches], np.int64).reshape(-1, 2), record)
+    matches = [
+        replace(match, span=(start, end))
+        for match, (start, end) in zip(explanation.matches, spans.tolist(), strict=True)
+    ]
+    return replace(explanation, text=record.text, matches=tuple(matches), passages=())
+
+
+def _in_own_text(spans: npt.NDArray[np.int64], record: Record) -> npt.NDArray[np.int64]:
+    """Move places in what was encoded to where they stand in the record's text; ``(0, 0)``: they don't."""
     before, _ = points.around(record.payload)
-    spans = located.spans - len(before)
-    spans[(spans[:, 0] < 0) | (spans[:, 1] > len(record.text))] = 0  # of what was encoded around the text
-    return EncodedText(record.text, located.vectors, spans)
+    moved: npt.NDArray[np.int64] = np.clip(spans - len(before), 0, len(record.text))
+    moved[moved[:, 0] == moved[:, 1]] = 0
+    return moved
 
 
 def check_citable(embedder: Embedder) -> None:
