@@ -77,6 +77,32 @@ def test_a_hit_is_one_line_that_can_be_pasted_and_keeps_its_lines(store: Path) -
     assert explained["id"] == f"{store.parent}/docs/backup.md#1"
 
 
+def test_a_place_where_several_chunks_stand_names_none_of_them(store: Path, docs: Path) -> None:
+    (docs / "long.md").write_text(f"{'A baker bakes. ' * 60}A penguin swims. {'A miller mills. ' * 60}")
+    run("index", "docs", "--path", store)
+
+    heading = run("search", "penguin", "--path", store, "-k", 1).stdout.splitlines()[0]
+    place, record_id = heading.split()[2:]
+    explained = run("explain", "penguin", "--path", store, "--id", place)
+    deleted = run("delete", "--path", store, "--id", place, "--yes")
+
+    assert (place, record_id) == ("docs/long.md:1", f"{docs}/long.md#1")
+    for refused in (explained, deleted):
+        assert refused.stderr == (
+            "Error: 'docs/long.md:1' is where 2 chunks stand: give the id of one of them: "
+            f"{docs}/long.md#1, {docs}/long.md#2\n"
+        )
+    assert answer("explain", "penguin", "--path", store, "--id", record_id)["id"] == record_id
+    assert run("explain", "penguin", "--path", store).stdout.startswith(f"docs/long.md:1  {record_id}\n")
+    assert answer("info", "--path", store)["documents"] == 5
+
+
+def test_a_line_that_no_file_has_is_not_there(store: Path) -> None:
+    for line in ("7", "9" * 23, "9" * 5000):
+        result = run("explain", "restore", "--path", store, "--id", f"docs/backup.md:{line}")
+        assert result.stderr == f"Error: collection 'documents' has no document with the id 'docs/backup.md:{line}'\n"
+
+
 def test_a_long_place_is_not_cut(store: Path, docs: Path) -> None:
     deep = docs / ("a" * 60) / ("b" * 60) / "c.md"
     deep.parent.mkdir(parents=True)

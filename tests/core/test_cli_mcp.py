@@ -78,6 +78,22 @@ async def test_a_document_is_read_with_what_stands_around_it(notes: MultivectorC
     assert around["text"] == "first things\n\nsecond chance"
 
 
+async def test_the_chunks_around_one_of_a_pdf_may_be_of_other_pages(collection: MultivectorCollection) -> None:
+    numbers = ["1.9", "1.10", "2.1", "4.1", "4.2"]  # the third page is a picture
+    metadata = [{"path": "/a.pdf", "page": int(number[0])} for number in numbers]
+    extras = [{"_source": "/a.pdf", "_file": "/a.pdf"}] * len(numbers)
+    collection.add(numbers, metadata, [f"/a.pdf#{number}" for number in numbers], extras=extras)
+
+    async with client_of(collection) as client:
+        around = await answer(client, "read", id="/a.pdf#page=2", around=1)
+        more = await answer(client, "read", id="/a.pdf#2.1", around=2)
+        shared = await refusal(client, "read", id="/a.pdf#page=4")
+
+    assert around["text"] == "1.10\n\n2.1\n\n4.1"
+    assert more["text"] == "\n\n".join(numbers)
+    assert shared.endswith("give the id of one of them: /a.pdf#4.1, /a.pdf#4.2")
+
+
 async def test_what_there_is_is_listed_by_file(notes: MultivectorCollection) -> None:
     async with client_of(notes) as client:
         listed = await answer(client, "list")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from colbert_qdrant.cli import filters, tables, terminal
+from colbert_qdrant.cli import filters, sources, tables, terminal
 from colbert_qdrant.cli.options import as_json, carefully, check_question, on_collection
 from colbert_qdrant.cli.target import Target
 from colbert_qdrant.errors import InvalidInput
@@ -23,7 +25,11 @@ if TYPE_CHECKING:
 
 WORDS_MARKED = 8
 
-_LOCATION = re.compile(r"(.+?)(?::(\d+)|#page=(\d+))")
+_LOCATION = re.compile(r"(.+?)(?::(\d{1,18})|#page=(\d{1,18}))")
+"""Of more digits is no line, and no number that Qdrant takes."""
+
+_NAMED = 10
+"""Ids that are listed where a place is that of several chunks."""
 
 
 @click.command()
@@ -47,13 +53,15 @@ def search(
 
     The words that answered it are marked. Before each hit stands its relevance, from 0 to 1: for each token of the
     question the similarity of the best token of the document, on average. What names a hit can be pasted: into an
-    editor, and behind `colbert-qdrant explain QUESTION --id`.
+    editor, and behind `colbert-qdrant explain QUESTION --id`. Of chunks that stand in one place, such as a page, the id
+    is shown too, which names one of them.
     """
     check_question(question, target)
     with target.to_search() as collection:
         chosen = filters.parsed(conditions, collection.layout)
         hits = collection.search(question, limit=limit, filter=chosen, min_relevance=min_relevance)
         explanations = [explain_record(collection, question, hit) for hit in hits]
+        shared = shared_places(collection, hits)
         model = collection.embedder.model_name
         documents = 0 if hits else collection.count()
     if to_json:
@@ -65,7 +73,8 @@ def search(
     else:
         out = terminal.console()
         for rank, (hit, explanation) in enumerate(zip(hits, explanations, strict=True), start=1):
-            line, text = tables.hit_lines(rank, hit, words_of(hit, explanation), out)
+            with_id = tables.location(hit) in shared
+            line, text = tables.hit_lines(rank, hit, words_of(hit, explanation), out, with_id=with_id)
             terminal.show_line(out, line)
             terminal.show_text(out, text, indent=tables.INDENT)
             terminal.say("")
@@ -118,10 +127,11 @@ def explain(
             missing = f"has no document with the id {shown_id!r}"
             raise InvalidInput(f"collection {target.name!r} {nothing if shown_id is None else missing}")
         explanation = explain_record(collection, question, record)
+        with_id = bool(shared_places(collection, [record]))
     if to_json:
         terminal.say_json({"id": record.id, "metadata": record.metadata, **asdict(explanation)})
     else:
-        terminal.show_line(terminal.console(), tables.heading(record))
+        terminal.show_line(terminal.console(), tables.heading(record, with_id=with_id))
         terminal.say_explanation(explanation)
     if html is not None:
         html.write_text(explanation.to_html(), encoding="utf-8")
@@ -149,11 +159,34 @@ def words_of(record: Record, explanation: Explanation) -> tuple[Highlight, ...]:
 
 
 def named(collection: MultivectorCollection, shown: str) -> Record | None:
-    """Return the document of an id, or the chunk that stands where listings show it."""
+    """Return the document of an id, or the chunk that stands where listings show it.
+
+    Raises
+    ------
+    InvalidInput
+        Several chunks stand there.
+    """
     if found := collection.get([shown]):
         return found[0]
     match = _LOCATION.fullmatch(shown)
-    return next(collection.scroll(_standing(*match.groups())), None) if match else None
+    standing = list(collection.scroll(_standing(*match.groups()))) if match else []
+    if len(standing) > 1:
+        ids = sorted((record.id for record in standing), key=lambda each: (len(each), each))
+        more = f" and {len(ids) - _NAMED:,} more" if len(ids) > _NAMED else ""
+        raise InvalidInput(
+            f"{shown!r} is where {len(ids):,} chunks stand: give the id of one of them: {', '.join(ids[:_NAMED])}{more}"
+        )
+    return standing[0] if standing else None
+
+
+def shared_places(collection: MultivectorCollection, records: Sequence[Record]) -> set[str]:
+    """Return the places where more than one chunk stands: of a line that was cut, of a page.
+
+    The chunks beside each are fetched by their ids: to filter all documents takes longer than a search.
+    """
+    beside = collection.get([each for record in records for each in sources.beside(record)])
+    places = Counter({record.id: tables.location(record) for record in [*records, *beside]}.values())
+    return {place for place, count in places.items() if place is not None and count > 1}
 
 
 def _standing(path: str, line: str | None, page: str | None) -> models.Filter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 SOURCE_KEY = "_source"
 FILE_KEY = "_file"
 
+_CHUNK = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
 _PAGE = 256
 _FILES_IN_A_FILTER = 256
 """More files than that are found by going through all documents: a filter without an index does so each time."""
@@ -112,6 +114,42 @@ def of_files(collection: MultivectorCollection, files: Collection[str]) -> Itera
     for record in collection.scroll(models.Filter(must=[match]) if few else remembered()):
         if record.payload[FILE_KEY] in files:
             yield record
+
+
+def beside(record: Record) -> list[str]:
+    """Return the ids that the chunks of its file before and behind a chunk have; a PDF's, of its page."""
+    number = _number(record)
+    if number is None:
+        return []
+    *page, last = number
+    return [_chunk_id(record, [*page, last + step]) for step in (-1, 1)]
+
+
+def around(collection: MultivectorCollection, record: Record, width: int) -> list[Record]:
+    """Return a chunk, and as many of its file before and behind it; a document that is no chunk alone."""
+    number = _number(record)
+    if number is None:
+        return [record]
+    if len(number) == 1:
+        near = range(max(1, number[0] - width), number[0] + width + 1)
+        return collection.get([_chunk_id(record, [each]) for each in near])
+    # A page's number does not say how many chunks the one before it has.
+    found = {_number(chunk) or (): chunk for chunk in of_files(collection, [record.payload[FILE_KEY]])}
+    order = sorted(found)
+    at = order.index(number)
+    return [found[each] for each in order[max(0, at - width) : at + width + 1]]
+
+
+def _number(record: Record) -> tuple[int, ...] | None:
+    """Return a chunk's number in its file, of a PDF the page before it; ``None`` for what is no chunk of a file."""
+    file, _, number = record.id.rpartition("#")
+    if file != record.payload.get(FILE_KEY) or not _CHUNK.fullmatch(number):
+        return None
+    return tuple(map(int, number.split(".")))
+
+
+def _chunk_id(record: Record, number: Sequence[int]) -> str:
+    return f"{record.payload[FILE_KEY]}#{'.'.join(map(str, number))}"
 
 
 def of_source(collection: MultivectorCollection, source: Source) -> Iterator[Record]:

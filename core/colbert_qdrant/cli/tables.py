@@ -29,14 +29,16 @@ INDENT = 4
 _HEAT = ("black on color(230)", "black on color(222)", "black on color(215)")
 
 
-def hit_lines(rank: int, hit: Hit, words: Sequence[Highlight], out: Console) -> tuple[Text, Text]:
+def hit_lines(
+    rank: int, hit: Hit, words: Sequence[Highlight], out: Console, *, with_id: bool = False
+) -> tuple[Text, Text]:
     """Return a hit's line, and the part of its text that answered, with the words that did so marked.
 
     They are marked by colour, or by brackets where there is none.
     """
     # A collection made by hand may keep its text under a key that we don't know.
     text = hit.text or json.dumps(hit.metadata, ensure_ascii=False)
-    head = Text.assemble((f"{rank:>2}  ", "dim"), f"{hit.relevance:.2f}  ", heading(hit))
+    head = Text.assemble((f"{rank:>2}  ", "dim"), f"{hit.relevance:.2f}  ", heading(hit, with_id=with_id))
     bounds = snippet(text, words, SNIPPET_LINES * (out.width - INDENT), begin=_below_title(hit, text))
     start, end = fewer_lines(text, words, bounds, 2 * SNIPPET_LINES)
     body = marked(text, words, (start, end), brackets=out.no_color or out.color_system is None)
@@ -84,13 +86,17 @@ def _described(row: Mapping[str, Any]) -> str:
     return "; ".join([row["description"], *figures])
 
 
-def heading(record: Record) -> Text:
-    """Return what a document is called, in bold, and what tells it from others where that is something else."""
+def heading(record: Record, *, with_id: bool = False) -> Text:
+    """Return what a document is called, in bold, and what tells it from others where that is something else.
+
+    Its id does so of chunks that stand in one place.
+    """
     place, title = location(record), record.metadata.get("title")
     named = title if isinstance(title, str) and title else None
     called = place or named or record.id
-    beside = named if place else record.id if called != record.id else None
-    return Text.assemble((called, "bold"), (f"  {beside}" if beside else "", "dim"))
+    others = [named, record.id if with_id else None] if place else [record.id]
+    beside = "".join(f"  {name}" for name in others if name and name != called)
+    return Text.assemble((called, "bold"), (beside, "dim"))
 
 
 def location(record: Record) -> str | None:

@@ -121,11 +121,7 @@ class Tools:
     ) -> dict[str, Any]:
         """Read a document whole; of a file that was cut into chunks also what stands around it."""
         record = self._existing(id)
-        place, _, number = record.id.rpartition("#")
-        if not (around and place == record.payload.get(sources.FILE_KEY) and number.isdecimal()):
-            return _row(record)
-        near = range(max(1, int(number) - around), int(number) + around + 1)
-        chunks = self._collection.get([f"{place}#{each}" for each in near])
+        chunks = sources.around(self._collection, record, around) if around else [record]
         return {**_row(record), "text": "\n\n".join(chunk.text for chunk in chunks)}
 
     def explain(self, question: Question, id: Id) -> dict[str, Any]:
