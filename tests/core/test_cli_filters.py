@@ -65,6 +65,12 @@ def test_what_cannot_be_read_is_refused(collection: MultivectorCollection, condi
         parsed([condition], collection.layout)
 
 
+@pytest.mark.parametrize("empty", ["{}", '{"must": []}', '{"should": [{"must_not": [{}]}]}', '{"must": null}'])
+def test_a_filter_that_all_would_pass_is_refused(collection: MultivectorCollection, empty: str) -> None:
+    with pytest.raises(InvalidInput, match="has no condition"):
+        parsed([empty], collection.layout)
+
+
 def test_strings_have_no_order(collection: MultivectorCollection) -> None:
     with pytest.raises(UnsupportedByEngine, match="not strings"):
         parsed(["lang>en"], collection.layout)

@@ -151,6 +151,44 @@ def test_equal_rows_of_two_files_are_two_documents(shell: Shell, stored: Stored)
     assert list(stored().values()) == ["same"]
 
 
+def test_a_name_that_is_also_a_folder_here_deletes_neither(shell: Shell, tmp_path: Path, stored: Stored) -> None:
+    write("docs/a.md", "of the folder")
+    write("moved/b.md", "of the name")
+    shell("index", "docs")
+    shell("index", "moved", "--source", "docs")
+
+    both = shell("delete", "--source", "docs", "--yes")
+
+    assert f"--source 'docs' is what a source was named, and also {tmp_path}/docs from here" in both.stderr
+    assert len(stored()) == 2
+    shell("delete", "--source", f"{tmp_path}/docs", "--yes")
+    assert list(stored().values()) == ["of the name"]
+    shell("delete", "--source", "docs", "--yes")
+    assert stored() == {}
+
+
+@pytest.mark.parametrize(
+    "command", ["delete --yes --source=", "delete --yes --id=", "delete --yes --filter=", "index . --exclude="]
+)
+def test_an_empty_value_of_a_variable_that_is_not_set_is_refused(shell: Shell, stored: Stored, command: str) -> None:
+    write("docs/a.md", "text")
+    shell("index", "docs")
+
+    result = shell(*command.split())
+
+    assert result.exit_code != 0
+    assert list(stored().values()) == ["text"]
+
+
+def test_an_empty_path_is_not_the_current_folder(shell: Shell, tmp_path: Path) -> None:
+    write("docs/a.md", "text")
+
+    for command in (["index", "docs", "--path", ""], ["list", "--path="], ["export", ""]):
+        result = CliRunner().invoke(commands(), command)
+        assert "'' is empty: is the variable unset?" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["docs"]
+
+
 def test_a_file_that_became_shorter_leaves_nothing_behind_even_after_a_gap(
     shell: Shell, words: Any, stored: Stored
 ) -> None:

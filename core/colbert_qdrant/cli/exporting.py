@@ -8,11 +8,11 @@ from pathlib import Path
 import click
 
 from colbert_qdrant.cli import tables, terminal
-from colbert_qdrant.cli.options import as_json, carefully
+from colbert_qdrant.cli.options import FilledPath, as_json, carefully
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=FilledPath(path_type=Path))
 @click.option("--overwrite", is_flag=True, help="Replace the folder's model.onnx, if it has one.")
 @as_json
 @carefully

@@ -61,9 +61,13 @@ def _parsed(condition: str, layout: Layout) -> models.Condition:
 
     if condition.lstrip().startswith("{"):
         try:
-            return models.Filter.model_validate(json.loads(condition))
+            asked = json.loads(condition)
+            chosen, is_empty = models.Filter.model_validate(asked), _is_empty(asked)
         except (ValueError, RecursionError) as error:
             raise InvalidInput(f"--filter {condition!r} is not a filter of Qdrant's: {error}") from None
+        if is_empty:
+            raise InvalidInput(f"--filter {condition!r} has no condition, so that all would pass: leave it out")
+        return chosen
     match = _CONDITION.fullmatch(condition)
     if match is None:
         raise InvalidInput(f"--filter {condition!r}: write key=value, key!=value, key>=value, key>value, <= or <")
@@ -75,6 +79,13 @@ def _parsed(condition: str, layout: Layout) -> models.Condition:
         return in_metadata(layout, keys, lambda path: ordered(path, **{_BOUNDS[sign]: _meant(value)}))
     equal = in_metadata(layout, keys, lambda path: _equal(path, value))
     return equal if sign == "=" else models.Filter(must_not=[equal])
+
+
+def _is_empty(asked: Any) -> bool:
+    """Return whether JSON says nothing, however deep: clauses without a condition in them."""
+    if isinstance(asked, dict | list):
+        return all(_is_empty(each) for each in (asked.values() if isinstance(asked, dict) else asked))
+    return asked is None
 
 
 def _equal(path: str, value: str) -> models.Condition:

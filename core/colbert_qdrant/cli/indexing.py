@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from colbert_qdrant.cli import sources, terminal
-from colbert_qdrant.cli.options import as_json, carefully, on_collection
+from colbert_qdrant.cli.options import as_json, carefully, filled, on_collection
 from colbert_qdrant.cli.reading import Choice, Failed, Source, read, said_of
 from colbert_qdrant.cli.target import Making, Target
 from colbert_qdrant.errors import InvalidInput
@@ -24,13 +25,15 @@ FAILURES_SHOWN = 10
 SAMPLE = 32
 """Documents that are encoded to estimate what all of them will take."""
 
+patterns = functools.partial(click.option, multiple=True, metavar="PATTERN", callback=filled)
+
 
 @click.command()
 @click.argument("source", type=click.Path(exists=True, allow_dash=True, path_type=Path))
 @on_collection
 @click.option("--source", "name", metavar="NAME", help="What SOURCE is remembered by, instead of its place.")
-@click.option("--include", multiple=True, metavar="PATTERN", help="Read only files like this, as in a .gitignore.")
-@click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out files and folders like this.")
+@patterns("--include", help="Read only files like this, as in a .gitignore.")
+@patterns("--exclude", help="Leave out files and folders like this.")
 @click.option("--no-ignore", is_flag=True, help="Read hidden files, and what a .gitignore names, too.")
 @click.option("--encoding", help="Of files that are not UTF-8, such as cp1252.")
 @click.option("--stage", "stages", multiple=True, type=click.Choice(["muvera", "bm25"]), help="Add a first stage.")

@@ -53,10 +53,27 @@ def carefully(command: Command) -> Command:
     return run
 
 
+class FilledPath(click.Path):
+    """A path that is not empty, as a shell's variable is that is not set: it would mean the current folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse an empty path."""
+        if not value:
+            self.fail("'' is empty: is the variable unset?", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+def filled(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """Refuse an empty value of an option that may be given again; its ``callback``."""
+    if not all(value.strip() for value in values):
+        raise click.BadParameter("'' is empty: is the variable unset?")
+    return values
+
+
 def on_place(command: Command) -> Command:
     """Give a command the options that name a place; it receives them as a `Target`."""
 
-    @click.option("--path", type=click.Path(file_okay=False, path_type=Path), help="Folder of the embedded engine.")
+    @click.option("--path", type=FilledPath(file_okay=False, path_type=Path), help="Folder of the embedded engine.")
     @click.option("--url", help="A Qdrant server, cluster or Cloud, instead of --path.")
     @click.option("--api-key", envvar="QDRANT_API_KEY", help="For --url; better as QDRANT_API_KEY in the environment.")
     @functools.wraps(command)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +11,9 @@ import click
 
 from colbert_qdrant.cli import filters, sources, terminal
 from colbert_qdrant.cli.indexing import source_of
-from colbert_qdrant.cli.options import as_json, carefully, on_collection
+from colbert_qdrant.cli.options import as_json, carefully, filled, on_collection
 from colbert_qdrant.cli.reading import Choice, Source, read
+from colbert_qdrant.cli.reading.corpus import is_absolute
 from colbert_qdrant.cli.searching import named
 from colbert_qdrant.cli.target import Target
 from colbert_qdrant.errors import InvalidInput
@@ -28,7 +29,9 @@ sure = click.option("--yes", is_flag=True, help="Don't ask.")
 @click.command()
 @on_collection
 @click.option("--id", "shown_ids", multiple=True, help="This document: its id, or FILE:LINE.")
-@click.option("--source", "names", multiple=True, metavar="NAME", help="All of this file, folder or source.")
+@click.option(
+    "--source", "names", multiple=True, metavar="NAME", callback=filled, help="All of this file, folder or source."
+)
 @click.option("--without-source", is_flag=True, help="All that no `colbert-qdrant index` remembers the file of.")
 @filters.filtered
 @sure
@@ -53,7 +56,11 @@ def delete(
         if shown_ids:
             doomed = [_existing(collection, shown) for shown in shown_ids]
         else:
-            doomed = list(_chosen(collection, target, names, conditions, without_source=without_source))
+            found = collection.scroll(filters.parsed(conditions, collection.layout))
+            if names:
+                doomed = _of_sources(found, names, target)
+            else:
+                doomed = [record for record in found if not (without_source and record.payload.get(sources.FILE_KEY))]
         remove(collection, doomed, target, yes=yes, to_json=to_json)
 
 
@@ -64,23 +71,31 @@ def _existing(collection: MultivectorCollection, shown: str) -> Record:
     return record
 
 
-def _chosen(
-    collection: MultivectorCollection,
-    target: Target,
-    names: Sequence[str],
-    conditions: Sequence[str],
-    *,
-    without_source: bool,
-) -> Iterator[Record]:
-    wanted = [Source(Path(name), name.rstrip("/") or name) for name in names]
-    wanted += [Source.of(Path(name), is_shared=target.url is not None) for name in names]
-    for record in collection.scroll(filters.parsed(conditions, collection.layout)):
-        file = record.payload.get(sources.FILE_KEY)
-        if names:
-            if file is not None and any(source.holds(file) for source in wanted):
-                yield record
-        elif file is None or not without_source:
-            yield record
+def _of_sources(records: Iterable[Record], names: Sequence[str], target: Target) -> list[Record]:
+    """Return those of the records that are of one of the sources.
+
+    Raises
+    ------
+    InvalidInput
+        One is the name of a source and of something else here, and there are records of both.
+    """
+    wanted = [(name, Source(Path(name), name.rstrip("/") or name)) for name in names]
+    wanted += [(name, Source.of(Path(name), is_shared=target.url is not None)) for name in names]
+    found: dict[str, Record] = {}
+    meant: dict[str, set[str]] = {}
+    for record in records:
+        for name, source in wanted:
+            if source.holds(record.payload.get(sources.FILE_KEY) or ""):
+                found[record.id] = record
+                meant.setdefault(name, set()).add(source.name)
+    for name, places in meant.items():
+        if len(places) > 1 and not is_absolute(name):
+            [place] = places - {name.rstrip("/")}
+            raise InvalidInput(
+                f"--source {name!r} is what a source was named, and also {place} from here: --source {place} is that "
+                "one, and the same from another folder is the named one. Nothing was deleted"
+            )
+    return list(found.values())
 
 
 @click.command()
