@@ -183,6 +183,11 @@ def test_what_was_encoded_around_a_text_is_not_marked_in_it(pool_factor: int, tm
     assert "[Professional]" in run("search", "professional thieves", "--path", tmp_path / "store").stdout
 
 
+@pytest.mark.parametrize("question", ["屋" * 100, "why/ " * 1000, "**", "[a-", "../*", "a\0b"], ids=lambda it: it[:4])
+def test_whatever_a_question_is_made_of_it_is_searched_for(store: Path, question: str) -> None:
+    assert len(answer("search", question, "--path", store, "-k", 1)["hits"]) == 1
+
+
 def test_hits_come_best_first_and_no_more_than_asked_for(store: Path) -> None:
     scores = [hit["score"] for hit in answer("search", QUESTION, "--path", store, "-k", 3)["hits"]]
 

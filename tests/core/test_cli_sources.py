@@ -309,6 +309,16 @@ def test_arguments_in_the_wrong_order_are_seen(shell: Shell) -> None:
     assert '`search "my question" --path store`' in search.stderr
 
 
+def test_a_folder_of_another_programs_collections_is_indexed(shell: Shell, stored: Stored) -> None:
+    write("docs/api/collection.json", '{"info": {"name": "Postman\'s"}}')
+
+    indexed = shell("index", "docs")
+    found = shell("search", "docs")
+
+    assert indexed.stdout.startswith("1 added\n")
+    assert "is a folder of collections" not in found.stderr
+
+
 def commands() -> Any:
     from colbert_qdrant.cli.commands import commands
 

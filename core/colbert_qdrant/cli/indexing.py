@@ -15,7 +15,7 @@ import click
 from colbert_qdrant.cli import sources, terminal
 from colbert_qdrant.cli.options import as_json, carefully, filled, on_collection
 from colbert_qdrant.cli.reading import Choice, Failed, Source, read, said_of
-from colbert_qdrant.cli.target import Making, Target
+from colbert_qdrant.cli.target import Making, Target, holds_collections
 from colbert_qdrant.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def source_of(target: Target, source: Path, name: str | None) -> Source:
         raise click.UsageError(
             "What comes from standard input needs a name, by which it is known next time: --source NAME"
         )
-    if source.is_dir() and any(source.glob("*/collection.json")):
+    if holds_collections(source):
         turned = f"`index {target.path} --path {source}`" if target.path and target.path.exists() else "--path"
         raise InvalidInput(f"{source} holds collections, not documents; did you mean {turned}?")
     return Source.of(source, name, is_shared=target.url is not None)

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import click
 
 from colbert_qdrant.cli import INTERRUPTED, terminal
-from colbert_qdrant.cli.target import Target
+from colbert_qdrant.cli.target import Target, holds_collections
 from colbert_qdrant.errors import ColbertQdrantError, InvalidInput
 
 Command: TypeAlias = Callable[..., None]
@@ -114,7 +114,7 @@ def check_question(question: str, target: Target) -> None:
     """
     if not question.strip():
         raise InvalidInput("the question is empty; give the words to look for")
-    if any(Path(question).glob("*/collection.json")):
+    if holds_collections(question):
         command = click.get_current_context().info_name
         raise InvalidInput(
             f"{question!r} is a folder of collections, not a question; did you mean "

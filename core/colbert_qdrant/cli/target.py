@@ -275,6 +275,15 @@ class Target:
         return connect(Place(**self.place))
 
 
+def holds_collections(folder: str | Path) -> bool:
+    """Return whether a folder is one that ``--path`` names; a question that no folder can be named is none."""
+    from colbert_qdrant.collection.engines.edge_folder import is_told_by_its_shard
+
+    with suppress(OSError, ValueError):  # it is too long for a name, or holds what no name does
+        return any(map(is_told_by_its_shard, Path(folder).iterdir()))
+    return False
+
+
 def remembered(info: models.CollectionInfo) -> dict[str, Any]:
     """Return what a collection remembers of its making."""
     from colbert_qdrant.collection import schema

@@ -297,6 +297,11 @@ def exists(folder: Path) -> bool:
     return (folder / _SHARD_CONFIG).is_file() and not (folder / _UNFINISHED).exists()
 
 
+def is_told_by_its_shard(folder: Path) -> bool:
+    """Return whether a folder is surely a collection: other programs write a ``collection.json`` too."""
+    return os.path.isdir(folder / _SHARD) and exists(folder)
+
+
 def delete(folder: Path) -> None:
     """Remove a collection from disk, readable or not.
 
