@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import platform
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,8 @@ pytest.importorskip("qdrant_edge")
 CliRunner = pytest.importorskip("click.testing").CliRunner
 from colbert_qdrant.cli import target as targets  # noqa: E402  # it needs click
 from colbert_qdrant.cli.reading import Source  # noqa: E402
+
+on_posix = pytest.mark.skipif(sys.platform == "win32", reason="links and permissions as POSIX has them")
 
 Shell = Callable[..., Any]
 Stored = Callable[[], dict[str, str]]
@@ -228,6 +233,60 @@ def test_files_that_are_gone_are_said_and_pruned_when_asked(shell: Shell, stored
     assert "Nothing was deleted" in asked.stderr
     assert pruned.stdout.startswith("1 deleted\n1 documents")
     assert list(stored().values()) == ["stays"]
+
+
+@on_posix
+def test_a_file_that_became_a_folder_or_a_link_to_another_is_gone(shell: Shell, stored: Stored) -> None:
+    for name in ("a.md", "b.md", "sub/c.md", "old/d.md", "e.md"):
+        write(f"docs/{name}", name)
+    shell("index", "docs")
+    for name in ("a.md", "sub/c.md", "old/d.md"):
+        Path("docs", name).unlink()
+    write("docs/a.md/f.md", "f")
+    Path("docs/sub/c.md").symlink_to("../b.md")
+    Path("docs/old").rmdir()
+    Path("docs/old").symlink_to("new")
+    write("docs/new/d.md", "moved")
+
+    again = shell("index", "docs")
+    shell("prune", "docs", "--yes")
+
+    assert "3 files that were indexed are gone" in again.stderr
+    assert sorted(stored().values()) == ["b.md", "e.md", "f", "moved"]
+
+
+@on_posix
+def test_what_cannot_be_looked_at_is_not_gone(
+    shell: Shell, stored: Stored, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write("docs/locked/a.md", "of a folder without permission")
+    write("docs/b.md", "moved away, and a link left")
+    shell("index", "docs")
+    Path("docs/b.md").rename("b.md")
+    Path("docs/b.md").symlink_to(tmp_path / "b.md")
+    refuse(monkeypatch, "docs/locked")
+
+    shell("prune", "docs", "--yes")
+
+    assert len(stored()) == 2
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, folder: str) -> None:
+    """Let nobody look into a folder; its mode would not keep root out."""
+    look, list_folder = os.lstat, os.scandir
+
+    def checked(path: Any, *arguments: Any, **options: Any) -> Any:
+        if f"{folder}/" in f"{os.fspath(path)}/" and not os.fspath(path).endswith(folder):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return look(path, *arguments, **options)
+
+    def listed(path: Any) -> Any:
+        if os.fspath(path).endswith(folder):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return list_folder(path)
+
+    monkeypatch.setattr(os, "lstat", checked)
+    monkeypatch.setattr(os, "scandir", listed)
 
 
 def test_rows_that_are_gone_from_their_file_are_pruned_and_what_cannot_be_read_stays(

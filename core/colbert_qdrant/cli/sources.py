@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colbert_qdrant.cli.reading import Corpus, Document, Failed, Source
@@ -97,10 +100,28 @@ def gone(collection: MultivectorCollection, source: Source, corpus: Corpus | Non
     for record in of_source(collection, source):
         file = record.payload[FILE_KEY]
         if file not in there:
-            there[file] = os.path.lexists(source.path_of(file))
+            there[file] = _may_be_there(source, file)
         if not there[file] or (file in whole and record.id not in now):
             ids.setdefault(file, []).append(record.id)
     return ids
+
+
+def _may_be_there(source: Source, file: str) -> bool:
+    """Return whether `index` would read a file again: not where there is none, or a folder or a link to another.
+
+    What can't be looked at may be there, and so may what a link out of the folder leads to: both fail to be read.
+    """
+    root = Path(os.path.realpath(source.path))
+    place = replace(source, path=root).path_of(file)
+    try:
+        target = Path(os.path.realpath(place))
+        if target != place:
+            return not target.is_relative_to(root)
+        return stat.S_ISREG(os.lstat(place).st_mode)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+    except OSError:
+        return True
 
 
 def of_files(collection: MultivectorCollection, files: Collection[str]) -> Iterator[Record]:
