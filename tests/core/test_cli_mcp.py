@@ -142,6 +142,21 @@ async def test_documents_are_added_and_deleted_where_told_so(notes: MultivectorC
     assert "no document with the id 'none'" in missing
 
 
+async def test_nothing_that_is_stored_is_overwritten(notes: MultivectorCollection) -> None:
+    before = {record.id: record.payload for record in notes.scroll()}
+
+    async with client_of(notes, may_write=True) as client:
+        other = await refusal(client, "add", text="first things", id="/notes/a.md#1", metadata={"k": 1})
+        none = await refusal(client, "add", text="by hand", id="own", metadata={})
+        same = await answer(client, "add", text="first things", id="/notes/a.md#1")
+        again = await answer(client, "add", text="by hand", id="own", metadata={"year": 1999})
+
+    assert "there is a document with the id '/notes/a.md#1'" in other
+    assert "there is a document with the id 'own'" in none
+    assert (same["id"], again["id"]) == ("/notes/a.md#1", "own")
+    assert {record.id: record.payload for record in notes.scroll()} == before
+
+
 async def test_it_speaks_over_standard_input_and_output(tmp_path: Path) -> None:
     embedder = ColbertEmbedder(OFFLINE_MODEL, long_documents="window")
     with MultivectorCollection("documents", embedder, path=tmp_path / "store") as collection:

@@ -160,11 +160,12 @@ class Tools:
         if not text.strip():
             raise InvalidInput("the text is empty")
         before = next(iter(self._collection.get([id])), None) if id else None
-        if before is not None and before.text != text:
+        if before is None:
+            extra = {sources.SOURCE_KEY: ADDED, sources.FILE_KEY: ADDED}
+            id = self._collection.add([text], [metadata], [id], extras=[extra], show_progress=False).ids[0]
+        elif before.text != text or metadata not in (None, before.metadata):
             raise InvalidInput(f"there is a document with the id {id!r}; delete it first, or choose another id")
-        extra = {sources.SOURCE_KEY: ADDED, sources.FILE_KEY: ADDED}
-        report = self._collection.add([text], [metadata], [id], extras=[extra], show_progress=False)
-        return {"id": report.ids[0], "documents": self._collection.count()}
+        return {"id": id, "documents": self._collection.count()}
 
     def delete(self, ids: Annotated[list[str], Field(description="Ids as search returns them.")]) -> dict[str, Any]:
         """Delete documents. An id that is not there is an error, and nothing is deleted."""
