@@ -208,6 +208,43 @@ def test_a_file_that_became_shorter_leaves_nothing_behind_even_after_a_gap(
     assert shell("index", "notes").stdout.startswith("1 unchanged, 3 removed\n1 documents")
 
 
+@pytest.mark.parametrize(
+    ("file", "before", "after"),
+    [
+        ("a.csv", "text,year\none,1\ntwo,2\n", "text,year\none,1\ntwo,3\n"),
+        ("a.tsv", "name\tyear\none\t1\ntwo\t2\n", "name\tyear\none\t1\n"),
+        ("a.jsonl", '{"text": "one"}\n{"text": "two"}', '{"text": "one"}\n{"text": "three"}'),
+        ("a.json", '[{"text": "one"}, {"text": "two"}]', '[{"text": "one"}]'),
+    ],
+    ids=["csv", "tsv", "jsonl", "json"],
+)
+def test_a_row_without_an_id_that_changed_replaces_what_it_was(
+    shell: Shell, stored: Stored, file: str, before: str, after: str
+) -> None:
+    write("docs/b.jsonl", [{"text": "of another file"}, {"_id": "7", "text": "with an id"}])
+    write(f"docs/{file}", before)
+    shell("index", "docs")
+    write(f"docs/{file}", after)
+    write("docs/b.jsonl", [{"text": "of another file"}])
+
+    again = shell("index", "docs")
+
+    found = stored()
+    assert "1 removed" in again.stdout
+    assert found["7"] == "with an id"
+    assert shell("index", "docs").stdout.startswith(f"{len(found) - 1} unchanged\n")
+
+
+def test_rows_of_a_file_that_was_not_read_whole_stay(shell: Shell, stored: Stored) -> None:
+    write("a.jsonl", '{"text": "one"}\n{"text": "two"}')
+    shell("index", "a.jsonl")
+    write("a.jsonl", '{"text": "one"}\n{broken')
+
+    shell("index", "a.jsonl")
+
+    assert sorted(stored().values()) == ["one", "two"]
+
+
 def test_leftovers_of_another_source_stay(shell: Shell, stored: Stored) -> None:
     write("a/long.md", "\n\n".join("words " * 150 for _ in range(3)))
     write("b/long.md", "short")

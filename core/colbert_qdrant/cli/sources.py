@@ -76,9 +76,13 @@ def _conflict(record: Record, document: Document) -> str | None:
 
 
 def leftovers(collection: MultivectorCollection, corpus: Corpus) -> list[str]:
-    """Return the ids of the chunks that files had when they were longer."""
+    """Return the ids of what files that were read whole have no more: chunks, and rows without an id of their own.
+
+    Both are known by their file alone. A row that brings its id along stands for itself: `prune` removes it.
+    """
     now = {document.id for document in corpus.documents}
-    return [record.id for record in of_files(collection, corpus.chunked) if record.id not in now]
+    old = (record for record in of_files(collection, corpus.whole) if record.id not in now)
+    return [it.id for it in old if (file := it.payload[FILE_KEY]) in corpus.chunked or it.id.startswith(f"{file}#")]
 
 
 def gone(collection: MultivectorCollection, source: Source, corpus: Corpus | None = None) -> dict[str, list[str]]:
