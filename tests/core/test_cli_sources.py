@@ -235,6 +235,13 @@ def test_a_row_without_an_id_that_changed_replaces_what_it_was(
     assert shell("index", "docs").stdout.startswith(f"{len(found) - 1} unchanged\n")
 
 
+def test_rows_from_standard_input_stay_beside_those_that_come_next(shell: Shell, stored: Stored) -> None:
+    for text in ("monday", "tuesday"):
+        shell("index", "-", "--source", "feed.jsonl", input=json.dumps({"text": text}))
+
+    assert sorted(stored().values()) == ["monday", "tuesday"]
+
+
 def test_rows_of_a_file_that_was_not_read_whole_stay(shell: Shell, stored: Stored) -> None:
     write("a.jsonl", '{"text": "one"}\n{"text": "two"}')
     shell("index", "a.jsonl")

@@ -89,7 +89,7 @@ def index(
             extras=sources.extras(documents, given),
             on_error="skip",
         )
-        old = sources.leftovers(collection, corpus)
+        old = sources.leftovers(collection, given, corpus)
         collection.delete(old)
         failed = [*corpus.failed, *taken, *(Failed(documents[it.position].where, it.reason) for it in report.failed)]
         missing = sources.gone(collection, given) if source.is_dir() else {}

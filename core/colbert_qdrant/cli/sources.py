@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colbert_qdrant.cli.reading import Corpus, Document, Failed, Source
+from colbert_qdrant.cli.reading.sources import STDIN
 from colbert_qdrant.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -75,13 +76,15 @@ def _conflict(record: Record, document: Document) -> str | None:
     )
 
 
-def leftovers(collection: MultivectorCollection, corpus: Corpus) -> list[str]:
+def leftovers(collection: MultivectorCollection, source: Source, corpus: Corpus) -> list[str]:
     """Return the ids of what files that were read whole have no more: chunks, and rows without an id of their own.
 
-    Both are known by their file alone. A row that brings its id along stands for itself: `prune` removes it.
+    Both are known by their file alone. A row that brings its id along stands for itself: `prune` removes it, as it does
+    those of standard input, where what comes next need not replace what came before.
     """
     now = {document.id for document in corpus.documents}
-    old = (record for record in of_files(collection, corpus.whole) if record.id not in now)
+    files = corpus.chunked if source.path == STDIN else corpus.whole
+    old = (record for record in of_files(collection, files) if record.id not in now)
     return [it.id for it in old if (file := it.payload[FILE_KEY]) in corpus.chunked or it.id.startswith(f"{file}#")]
 
 
