@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import random
+import re
+import shutil
 import subprocess
 import sys
 import time
@@ -73,6 +76,70 @@ def test_a_folder_that_is_named_is_read_though_it_is_ignored(tmp_path: Path) -> 
     assert found(tmp_path / "build") == ["a.md"]
 
 
+def test_a_folder_within_one_that_is_ignored_is_read(tmp_path: Path) -> None:
+    write(tmp_path, ".git/HEAD", "build/docs/a.md")
+    (tmp_path / ".gitignore").write_text("build/\n*.md\n")
+
+    assert found(tmp_path / "build" / "docs") == ["a.md"]
+
+
+@pytest.mark.parametrize(
+    ("ignored", "read"),
+    [
+        ({".gitignore": "*\n!*/\n!*.md"}, ["a.md", "certs/a.md", "certs/deep/a.md"]),
+        ({".gitignore": "**\n!**/\n!*.md"}, ["a.md", "certs/a.md", "certs/deep/a.md"]),
+        ({".gitignore": "*\n!certs\n!certs/*.md"}, ["certs/a.md"]),
+        ({".gitignore": "/certs/*\n!/certs/deep/"}, ["a.md", "b.txt", "certs/deep/a.md", "certs/deep/b.txt"]),
+        ({".gitignore": "*.txt", "certs/.gitignore": "!deep/"}, ["a.md", "certs/a.md", "certs/deep/a.md"]),
+        ({".gitignore": "certs/a.md\ncerts/deep\n!/certs/"}, ["a.md", "b.txt", "certs/b.txt"]),
+        ({".gitignore": "\ufeffcerts\n*.txt"}, ["a.md"]),
+        ({".gitignore": "certs/**/"}, ["a.md", "b.txt", "certs/a.md", "certs/b.txt"]),
+        ({".gitignore": "*.m[[:alpha:]]\n[!a-z]*"}, ["b.txt", "certs/b.txt", "certs/deep/b.txt"]),
+        ({".gitignore": "*c*e*r*t*s*\n*.txt\r\n"}, ["a.md"]),
+        ({".gitignore": "a.md\x0cb.txt\ncerts"}, ["a.md", "b.txt"]),
+    ],
+)
+def test_a_gitignore_says_what_it_says_to_git(tmp_path: Path, ignored: dict[str, str], read: list[str]) -> None:
+    write(tmp_path, *(f"{folder}{name}" for folder in ("", "certs/", "certs/deep/") for name in ("a.md", "b.txt")))
+    for name, lines in ignored.items():
+        (tmp_path / name).write_text(lines, encoding="utf-8", newline="")
+
+    assert found(tmp_path) == read
+
+
+NAMES = ["a", "b", "ab", "a-b", "Foo", "x]y", "c.txt", "d.md", "é.md"]
+LINES = (
+    "a a/ /a !a !a/ *.txt !c.txt b/* !b/c.txt a/** ** * !*/ !** !/* /* /** !*.md b/a **/b/*.md a/**/c.txt Fo? [ab] "
+    "[!a]* [^a]* \\!a #c a/*/b ?? *.t[xy]t [a-c]* *** a*b !**/d.md [[:alpha:]] [[:x:]] [a b/**/ /**/a !b/** a**/b "
+    "*?* x[]]y x[]-a]y a[+--]b a\\ \\a / // ! **/**/a *[.]* !/*/ b//a a/b/ d.md\\  c.txt\r é* ?.md *-*"
+)
+
+
+@on_posix
+@pytest.mark.skipif(shutil.which("git") is None, reason="there is no git to compare with")
+def test_any_gitignore_says_what_it_says_to_git(tmp_path: Path) -> None:
+    chance = random.Random(20)
+
+    def fill(folder: Path, depth: int) -> None:
+        folder.mkdir()
+        lines = chance.choices(LINES.split(" "), k=chance.randint(1, 4)) if depth == 0 or chance.random() < 0.3 else []
+        (folder / ".gitignore").write_text("\n".join(lines), encoding="utf-8", newline="")
+        for name in NAMES:
+            if "." not in name and depth < 2 and chance.random() < 0.5:
+                fill(folder / name, depth + 1)
+            elif chance.random() < 0.6:
+                (folder / f"{name}.md" if "." not in name else folder / name).write_text("text")
+
+    for number in range(25):
+        fill(tmp_path / str(number), 0)
+    subprocess.run(["git", "init", "-q", "--template=", tmp_path], check=True)
+    settings = ["-c", "core.excludesFile=", "-c", "core.ignoreCase=false"]
+    listing = ["git", "-C", tmp_path, *settings, "ls-files", "-oz", "--exclude-standard"]
+    listed = subprocess.run(listing, check=True, capture_output=True).stdout.decode().split("\0")
+
+    assert sorted(found(tmp_path)) == sorted(name for name in listed if name and not name.endswith(".gitignore"))
+
+
 def test_all_is_read_when_told_so(tmp_path: Path) -> None:
     write(tmp_path, "a.md", ".b.md", "c.md")
     (tmp_path / ".gitignore").write_text("c.md\n")
@@ -86,16 +153,19 @@ def test_files_are_chosen_by_patterns(tmp_path: Path) -> None:
     assert found(tmp_path, include=("*.md",)) == ["a.md", "docs/c.md", "tests/b.md"]
     assert found(tmp_path, include=("*.md",), exclude=("tests/",)) == ["a.md", "docs/c.md"]
     assert found(tmp_path, include=("/docs/**",)) == ["docs/c.md"]
+    assert found(tmp_path, include=("docs/",)) == ["docs/c.md"]
+    assert found(tmp_path, include=("?",)) == []
 
 
-def test_a_pattern_that_is_none_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="--exclude '!': not a pattern"):
-        read_folder(tmp_path, exclude=("!",))
+@pytest.mark.parametrize("pattern", ["!", "", "# a", "[a", "a\\"])
+def test_a_pattern_that_is_none_is_refused(tmp_path: Path, pattern: str) -> None:
+    with pytest.raises(InvalidInput, match=re.escape(f"--exclude {pattern!r}: not a pattern")):
+        read_folder(tmp_path, exclude=("*.md", pattern))
 
 
 def test_a_gitignore_that_is_made_to_take_long_does_not(tmp_path: Path) -> None:
     write(tmp_path, "a" * 100 + ".md")
-    (tmp_path / ".gitignore").write_text("a*" * 20 + "b\n")
+    (tmp_path / ".gitignore").write_text("a*" * 20 + "b\n" + "**/a*" * 20 + "/b\n" + "[[:" * 10_000)
     before = time.process_time()
 
     assert len(found(tmp_path)) == 1

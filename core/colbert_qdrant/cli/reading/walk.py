@@ -6,18 +6,13 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from colbert_qdrant.cli.reading.bytes_of import read_bytes
 from colbert_qdrant.cli.reading.corpus import Failed
-from colbert_qdrant.errors import InvalidInput, MissingExtra
-
-if TYPE_CHECKING:
-    from pathspec import GitIgnoreSpec
+from colbert_qdrant.cli.reading.patterns import Pattern, Patterns
+from colbert_qdrant.errors import InvalidInput
 
 IGNORE_FILE = ".gitignore"
-
-_MOST_STARS = 4
-"""In a name of a pattern: with more of them a long name is compared for as long as somebody wants."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +48,11 @@ class _Level:
     """The patterns of a folder's ``.gitignore``; `folder` is its place without links."""
 
     folder: Path
-    spec: GitIgnoreSpec
+    patterns: Patterns
 
     def says(self, place: Path, *, is_folder: bool) -> bool | None:
         """Return whether the patterns name a place below; ``None`` where they have nothing to say."""
-        relative = place.relative_to(self.folder).as_posix()
-        return self.spec.check_file(f"{relative}/" if is_folder else relative).include
+        return self.patterns.say(place.relative_to(self.folder), is_folder=is_folder)
 
 
 def walk(folder: Path, choice: Choice) -> Iterator[Path | Skipped | Failed]:
@@ -88,16 +82,16 @@ def walk(folder: Path, choice: Choice) -> Iterator[Path | Skipped | Failed]:
             except OSError as error:
                 yield Failed(str(path), error.strerror or str(error))
                 continue
-            relative = path.relative_to(folder).as_posix() + ("/" if is_folder else "")
+            relative = path.relative_to(folder)
             if not choice.hidden and entry.name.startswith("."):
                 yield Skipped(path, "hidden")
-            elif _is_ignored(root / path.relative_to(folder), levels, is_folder=is_folder):
+            elif _is_ignored(root / relative, levels, is_folder=is_folder):
                 yield Skipped(path, f"named by a {IGNORE_FILE}")
-            elif exclude is not None and exclude.match_file(relative):
+            elif exclude.say(relative, is_folder=is_folder):
                 yield Skipped(path, "excluded")
             elif is_folder:
                 below.append((path, levels))
-            elif include is not None and not include.match_file(relative):
+            elif choice.include and not include.name(relative):
                 yield Skipped(path, "not included")
             elif is_link:
                 yield _link(path, root)
@@ -116,49 +110,32 @@ def _link(path: Path, root: Path) -> Skipped | Failed:
 
 
 def _levels_above(root: Path) -> tuple[_Level, ...]:
-    """Return the patterns of the repository that a folder is part of; none where they name the folder itself."""
+    """Return the patterns of the repository that a folder is part of; none where they name it or one above it."""
     folders = [root, *root.parents]
     top = next((number for number, folder in enumerate(folders) if (folder / ".git").exists()), None)
     if top is None:
         return ()
-    levels = [level for folder in folders[1 : top + 1] for level in _level(folder)]
-    levels += _level(folders[top], ".git/info/exclude")
-    return () if top and _is_ignored(root, levels, is_folder=True) else tuple(levels)
+    levels = _level(folders[top], ".git/info/exclude")
+    for above, folder in zip(folders[top:0:-1], folders[top - 1 :: -1], strict=False):
+        levels = (*_level(above), *levels)
+        if _is_ignored(folder, levels, is_folder=True):
+            return ()
+    return levels
 
 
 def _level(folder: Path, name: str = IGNORE_FILE) -> tuple[_Level, ...]:
-    from colbert_qdrant.cli.reading.bytes_of import read_bytes
-
     try:
         data = read_bytes(folder / name, is_packed=False, follow=False)
     except (OSError, InvalidInput):
         return ()
-    spec = _patterns(data.decode("utf-8", "replace").splitlines())
-    return () if spec is None else (_Level(folder, spec),)
+    return (_Level(folder, Patterns.of_file(data)),)
 
 
-def _patterns(lines: Sequence[str], option: str = "") -> GitIgnoreSpec | None:
-    """Return patterns; those of a file that are none are passed over, as git does, those of an `option` refused."""
-    if not lines:
-        return None
-    try:
-        from pathspec import GitIgnoreSpec
-    except ModuleNotFoundError:
-        raise MissingExtra('pathspec is not installed: pip install "colbert-qdrant[cli]"') from None
-    good = []
-    for line in lines:
-        try:
-            if any(part.count("*") > _MOST_STARS for part in line.split("/")):
-                raise ValueError("too many stars")
-            GitIgnoreSpec.from_lines([line])
-        except ValueError:
-            if option:
-                raise InvalidInput(
-                    f"{option} {line!r}: not a pattern as in a .gitignore, of at most {_MOST_STARS} stars a name"
-                ) from None
-            continue
-        good.append(line)
-    return GitIgnoreSpec.from_lines(good)
+def _patterns(given: Sequence[str], option: str) -> Patterns:
+    patterns = [Pattern.of(os.fsencode(each)) for each in given]
+    if None in patterns:
+        raise InvalidInput(f"{option} {given[patterns.index(None)]!r}: not a pattern as in a .gitignore")
+    return Patterns.of(patterns)
 
 
 def _is_ignored(place: Path, levels: Sequence[_Level], *, is_folder: bool) -> bool:
