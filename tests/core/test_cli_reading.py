@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import time
 from pathlib import Path
@@ -133,6 +134,7 @@ def test_a_page_that_is_made_to_take_long_does_not(part: str, end: str) -> None:
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
 def test_a_byte_order_mark_is_understood(tmp_path: Path, encoding: str) -> None:
     assert texts(read_file(tmp_path / "a.txt", "naïve".encode(encoding))) == ["naïve"]
+    assert texts(read_file(tmp_path / "a.jsonl", '{"text": "\u0a0a"}\n'.encode(encoding))) == ["\u0a0a"]
 
 
 def test_a_text_that_is_not_utf_8_says_the_way_out_and_the_way_out_works(tmp_path: Path) -> None:
@@ -143,6 +145,21 @@ def test_a_text_that_is_not_utf_8_says_the_way_out_and_the_way_out_works(tmp_pat
     assert failed == Failed(f"{tmp_path}/a.md", "not UTF-8; --encoding names what it is, such as --encoding cp1252")
     assert texts(read_file(tmp_path / "a.md", latin, encoding="latin-1")) == ["naïve"]
     assert texts(read_file(tmp_path / "b.md", "naïve", encoding="latin-1")) == ["naïve"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("a.jsonl", '\n{"text": "naïve “x”"}'), ("a.json", '[{"text": "naïve “x”"}]'), ("a.csv", "text\nnaïve “x”")],
+)
+def test_rows_are_read_in_the_encoding_that_was_named(tmp_path: Path, name: str, content: str) -> None:
+    assert texts(read_file(tmp_path / name, content.encode("cp1252"), encoding="cp1252")) == ["naïve “x”"]
+
+
+def test_a_line_that_is_not_utf_8_says_the_way_out(tmp_path: Path) -> None:
+    [failed] = read_file(tmp_path / "a.jsonl", '{"text": "ok"}\n{"text": "naïve"}'.encode("latin-1")).failed
+
+    assert failed.where == f"{tmp_path}/a.jsonl:2"
+    assert failed.reason.startswith("not UTF-8; --encoding names what it is")
 
 
 @pytest.mark.parametrize("encoding", [None, "latin-1"])
@@ -221,8 +238,61 @@ def test_a_table_without_one_is_read_row_by_row(tmp_path: Path) -> None:
     assert corpus.failed == [Failed(f"{tmp_path}/a.tsv:3", "has 3 fields, the header 2")]
 
 
+@pytest.mark.parametrize("rest", ['2,"open\n3,three\n', '2,"open\n3,three\n4,"four"\n5,five\n', '2,"open'])
+def test_a_quote_that_never_closes_is_a_failure_where_it_opens(tmp_path: Path, rest: str) -> None:
+    corpus = read_file(tmp_path / "a.csv", "id,text\n1,one\n" + rest)
+
+    assert [document.id for document in corpus.documents] == ["1"]
+    [failed] = corpus.failed
+    assert failed.where == f"{tmp_path}/a.csv:3"
+    assert failed.reason.startswith("not CSV: ")
+    assert failed.reason.endswith("rows from here on are not read: close the quote, or write two within quotes")
+    assert corpus.whole == set()
+
+
 @pytest.mark.parametrize(
-    "line", ["{" * 10, '{"text": ' + "[" * 200_000, "[1]", "\udcff", '{"text": "x", "n": ' + "9" * 9000 + "}"]
+    ("cell", "text"),
+    [('"a"b', "ab"), ('5" pipe', '5" pipe'), ('a "b', 'a "b'), ('"a\r\nb"', "a\r\nb"), ('"5" pipe"', '5 pipe"')],
+)
+def test_quotes_that_do_no_harm_are_read_as_well_as_it_goes(tmp_path: Path, cell: str, text: str) -> None:
+    assert texts(read_file(tmp_path / "a.csv", f"id,text\r\n1,{cell}\r\n2,two")) == [text, "two"]
+
+
+@pytest.mark.parametrize("header", ['"a,b,c";text', '\n\n"x,y";text'])
+def test_what_is_quoted_is_not_between_fields(tmp_path: Path, header: str) -> None:
+    assert texts(read_file(tmp_path / "a.csv", f"{header}\n1;one, two, three")) == ["one, two, three"]
+
+
+def test_between_the_fields_of_a_tsv_is_a_tab(tmp_path: Path) -> None:
+    assert texts(read_file(tmp_path / "a.tsv", "text\tof, by, or, at\none\ttwo")) == ["one"]
+
+
+def test_of_columns_of_one_name_all_are_kept(tmp_path: Path) -> None:
+    header = "text,title,text,title,tag,tag,,\n"
+
+    corpus = read_file(tmp_path / "a.csv", header + "one,T,two,U,1,x,y,z\none,T,,,1,,,")
+
+    assert [(it.text, it.metadata) for it in corpus.documents] == [
+        ("T\nU\n\none\ntwo", {"title": "T\nU", "tag": [1, "x"], "": ["y", "z"]}),
+        ("T\n\none", {"title": "T", "tag": 1}),
+    ]
+
+
+def test_columns_of_one_name_are_all_read_where_none_is_the_text(tmp_path: Path) -> None:
+    assert texts(read_file(tmp_path / "a.csv", "city,city\nOslo,Bergen")) == ["city: Oslo\ncity: Bergen"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{" * 10,
+        '{"text": ' + "[" * 200_000,
+        "[1]",
+        "\udcff",
+        '{"text": "x", "n": ' + "9" * 9000 + "}",
+        '{"text": "x", "_id": [1]}',
+        '{"text": "x", "id": true}',
+    ],
 )
 def test_a_line_that_is_no_row_leaves_the_others(tmp_path: Path, line: str) -> None:
     content = line.encode("utf-8", "surrogateescape") + b'\n{"text": "good"}'
@@ -273,13 +343,26 @@ def test_a_file_that_is_named_is_what_it_looks_like(tmp_path: Path) -> None:
     assert texts(read_file(tmp_path / "notes.xyz", "text")) == ["text"]
     assert texts(read_file(tmp_path / "rows", json.dumps({"text": "row"}))) == ["row"]
     assert texts(read_file(tmp_path / "page", PAGE))[0].startswith("Back")
+    assert texts(read_file(tmp_path / "list", "[link](a.md)")) == ["[link](a.md)"]
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("start", ["", "\ufeff", "\n "])
+def test_json_that_is_named_or_piped_is_read_however_it_is_set_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, indent: int | None, start: str
+) -> None:
+    row = {"text": "row", "n": {"m": 1}}
+    for number, value in enumerate((row, [row])):
+        content = start + json.dumps(value, indent=indent)
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content.encode())))
+
+        assert texts(read_file(tmp_path / str(number), content)) == ["row"]
+        assert texts(read(Source.of(Path("-"), "piped"), Choice())) == ["row"]
 
 
 def pdf(*pages: str) -> bytes:
     """Write a PDF whose pages say this, in a font that every reader has."""
     pypdf = pytest.importorskip("pypdf")
-    import io
-
     from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 
     writer = pypdf.PdfWriter()

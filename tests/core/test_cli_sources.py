@@ -349,6 +349,18 @@ def test_rows_that_are_gone_from_their_file_are_pruned_and_what_cannot_be_read_s
     assert stored() == {"1": "stays", "3": "unsure"}
 
 
+def test_rows_behind_a_quote_that_never_closes_are_not_pruned(shell: Shell, stored: Stored) -> None:
+    write("docs/a.csv", 'id,text\n1,"one"\n2,two\n3,three\n')
+    shell("index", "docs")
+    write("docs/a.csv", 'id,text\n1,"one\n2,two\n3,three\n')
+
+    again = shell("index", "docs")
+    shell("prune", "docs", "--yes")
+
+    assert "docs/a.csv:2: not CSV" in again.output
+    assert stored() == {"1": "one", "2": "two", "3": "three"}
+
+
 def test_what_is_ignored_by_now_is_not_pruned(shell: Shell) -> None:
     write("docs/a.md", "text")
     shell("index", "docs")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import hashlib
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+from colbert_qdrant.cli.reading.bytes_of import decoded
 from colbert_qdrant.cli.reading.corpus import Document, Failed, File
 from colbert_qdrant.errors import InvalidInput
 
@@ -17,22 +17,32 @@ _WIDEST_FIELD = 2**31 - 1
 _WORDS = ("_id", "id", "title")
 
 
-def json_lines(data: bytes, file: File) -> Iterator[Document | Failed]:
+def json_lines(data: bytes, file: File, encoding: str | None) -> Iterator[Document | Failed]:
     """Read JSON lines as BEIR has them: ``{"_id", "title", "text"}``; what else a row holds is its metadata.
 
     References
     ----------
     https://github.com/beir-cellar/beir/wiki/Load-your-custom-dataset
     """
-    for number, line in enumerate(io.BytesIO(data), start=1):
+    for number, line in enumerate(_lines(data, encoding), start=1):
         if line.strip():
             where = f"{file.where}:{number}"
             try:
-                row = json.loads(line.removeprefix(codecs.BOM_UTF8))
+                text = line if isinstance(line, str) else decoded(line, encoding)
+                row = json.loads(text.removeprefix("\ufeff"))
+            except InvalidInput as error:
+                yield Failed(where, str(error))
             except (ValueError, RecursionError) as error:
                 yield Failed(where, not_json(error))
             else:
                 yield _document(where, row, file)
+
+
+def _lines(data: bytes, encoding: str | None) -> Iterable[str | bytes]:
+    try:
+        return io.StringIO(decoded(data, encoding), newline="\n")
+    except InvalidInput:  # a line of it; the others may be rows
+        return io.BytesIO(data)
 
 
 def json_rows(text: str, file: File) -> Iterator[Document | Failed] | None:
@@ -53,32 +63,65 @@ def json_rows(text: str, file: File) -> Iterator[Document | Failed] | None:
     return (_document(f"{file.where}[{number}]", row, file) for number, row in enumerate(rows))
 
 
-def csv_rows(text: str, file: File) -> Iterator[Document | Failed]:
+def csv_rows(text: str, file: File, delimiters: str) -> Iterator[Document | Failed]:
     """Read a table with a header; without a column ``text`` a document is all that its row says.
 
-    The header says what stands between fields: comma, semicolon, tab or bar.
+    Between fields stands that one of the `delimiters` which makes most columns of the header. A field in quotes may
+    go on over lines only if it ends as one should: else it is a quote that was never closed, and holds other rows.
     """
+    taken: list[str] = []
+
+    def lines() -> Iterator[str]:
+        for line in io.StringIO(text, newline=""):
+            taken.append(line)
+            yield line
+        taken.append("")  # a field that goes on asks for it
+
+    def width(delimiter: str) -> int:
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        return len(next(filter(any, rows), []))
+
     before = csv.field_size_limit(_WIDEST_FIELD)
-    header = text.lstrip().partition("\n")[0]
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t|", key=header.count))
+    names: list[str] = []
+    end = 0
     try:
-        names = [name.strip() for name in next(reader, [])]
+        delimiter = max(delimiters, key=width)
+        reader = csv.reader(lines(), delimiter=delimiter)
         for cells in reader:
-            where = f"{file.where}:{reader.line_num}"
-            if len(cells) > len(names):
-                yield Failed(where, f"has {len(cells)} fields, the header {len(names)}")
-            elif any(cells):
-                yield _document(where, _row(names, cells), file)
+            if len(taken) > 1:
+                list(csv.reader(taken, delimiter=delimiter, strict=True))
+            taken.clear()
+            end = reader.line_num
+            if not any(cells):
+                continue
+            if not names:
+                names = [name.strip() for name in cells]
+            elif len(cells) > len(names):
+                yield Failed(f"{file.where}:{end}", f"has {len(cells)} fields, the header {len(names)}")
+            else:
+                yield _document(f"{file.where}:{end}", _row(names, cells), file)
     except csv.Error as error:
-        yield Failed(file.where, f"not CSV: {error}")
+        reason = f"not CSV: {error}; rows from here on are not read: close the quote, or write two within quotes"
+        yield Failed(f"{file.where}:{end + 1}", reason)
     finally:
         csv.field_size_limit(before)
 
 
 def _row(names: list[str], cells: list[str]) -> dict[str, Any]:
-    row: dict[str, Any] = {name: cell for name, cell in zip(names, cells, strict=False) if cell}
-    said = row.pop("text", "") if "text" in names else "\n".join(f"{name}: {cell}" for name, cell in row.items())
-    return {name: cell if name in _WORDS else _number(cell) for name, cell in row.items()} | {"text": said}
+    """Return a row's cells by their names; of columns of one name all."""
+    found: dict[str, list[str]] = {}
+    for name, cell in zip(names, cells, strict=False):
+        if cell:
+            found.setdefault(name, []).append(cell)
+    if "text" in names:
+        said = found.pop("text", [])
+    else:
+        said = [f"{name}: {cell}" for name, same in found.items() for cell in same]
+    row: dict[str, Any] = {"text": "\n".join(said)}
+    for name, same in found.items():
+        values = [_number(cell) for cell in same]
+        row[name] = "\n".join(same) if name in _WORDS else values if len(values) > 1 else values[0]
+    return row
 
 
 def _number(cell: str) -> str | int | float:
@@ -117,6 +160,8 @@ def document(where: str, row: Any, file: File) -> Document:
     record_id = others.pop("_id", None)
     if record_id is None:
         record_id = others.pop("id", None)
+    if not isinstance(record_id, str | int | None) or isinstance(record_id, bool):
+        raise InvalidInput(f'"_id" is {record_id!r:.40}: an id is a string or a whole number')
     nested = others.pop("metadata", None)
     metadata = nested | others if isinstance(nested, dict) else others | ({"metadata": nested} if nested else {})
     headed = "\n\n".join(filter(None, [title, text])) if isinstance(title, str) else text

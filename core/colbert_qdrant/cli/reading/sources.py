@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -21,6 +22,11 @@ from colbert_qdrant.cli.reading.walk import Choice, Skipped, walk
 from colbert_qdrant.errors import InvalidInput, MissingExtra
 
 STDIN = Path("-")
+
+_JSON_LINE = re.compile(rb"(?:\xef\xbb\xbf)?\s*\{.*\}\s*?$", re.MULTILINE)
+"""A whole object on the first line; of JSON that was set out for people it goes on."""
+
+_JSON = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:\[\s*)?\{")
 
 Items: TypeAlias = Iterator[Document | Failed]
 
@@ -140,7 +146,9 @@ def _sniffed(data: bytes) -> Format:
         return _FORMATS[".pdf"]
     if start.startswith((b"<!doctype html", b"<html")):
         return _FORMATS[".html"]
-    return _FORMATS[".jsonl"] if start.startswith(b"{") else _TEXT
+    if _JSON_LINE.match(data):
+        return _FORMATS[".jsonl"]
+    return _FORMATS[".json"] if _JSON.match(data) else _TEXT
 
 
 def _text(data: bytes, file: File, choice: Choice) -> Items:
@@ -164,7 +172,7 @@ def _pdf(data: bytes, file: File, choice: Choice) -> Items:
 
 
 def _json_lines(data: bytes, file: File, choice: Choice) -> Items:
-    yield from json_lines(data, file)
+    yield from json_lines(data, file, choice.encoding)
 
 
 def _json(data: bytes, file: File, choice: Choice) -> Items:
@@ -173,7 +181,11 @@ def _json(data: bytes, file: File, choice: Choice) -> Items:
 
 
 def _csv(data: bytes, file: File, choice: Choice) -> Items:
-    yield from csv_rows(decoded(data, choice.encoding), file)
+    yield from csv_rows(decoded(data, choice.encoding), file, ",;\t|")
+
+
+def _tsv(data: bytes, file: File, choice: Choice) -> Items:
+    yield from csv_rows(decoded(data, choice.encoding), file, "\t")
 
 
 def _chunked(found: Iterable[Chunk], file: File, about: dict[str, str] | None = None) -> Items:
@@ -193,7 +205,7 @@ _FORMATS = {
     ".jsonl": Format(_json_lines, has_rows=True),
     ".ndjson": Format(_json_lines, has_rows=True),
     ".pdf": Format(_pdf),
-    ".tsv": Format(_csv, has_rows=True),
+    ".tsv": Format(_tsv, has_rows=True),
     ".xhtml": Format(_html),
 }
 
