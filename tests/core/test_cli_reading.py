@@ -109,7 +109,20 @@ def test_a_page_says_itself_what_its_bytes_are(tmp_path: Path) -> None:
         ("<p>x<script>if (a<b) {}", "x"),
         ("<p>x<svg><text>no</text></svg>y", "xy"),
         ("<p>x</p", "x</p"),
+        ("<p>x<svg/>y", "xy"),
+        ("<p>x<svg width='1' /><math/>y", "xy"),
+        ("<p>x<svg><title>no</title><svg/><style/><script/></svg>y", "xy"),
+        ("<p>x<math><mi>a</mi><script/></math>y", "xay"),
+        ("<p>x<svg><style>a{}</style><script>b</script></svg>y", "xy"),
+        ("<p>x<script src='a'/>no</script>y", "xy"),
+        ("<p>x<template/>no</template>y", "xy"),
+        ("<?xml version='1.0'?><title/><script src='a'/><p>x<template/><textarea/>y", "xy"),
         ("<td>a</td><td>b</td>", "a b"),
+        ("<tr><th>a<td>b<tr><td>c", "a b\nc"),
+        ("<p>x<svg><path><p>y<style>a{}</style>", "x\n\ny"),
+        ("<math><p>x<script>no</script><title/>y", "x"),
+        ("<template><math><p>no</template>x", "x"),
+        ("<svg><foreignObject><div>x</div></foreignObject></svg></svg>y", "x\n\ny"),
         ("<textarea><b></textarea>", "<b>"),
         ("&#" + "9" * 5000 + ";&lt;", "&#" + "9" * 5000 + ";&lt;"),
     ],
@@ -118,9 +131,29 @@ def test_a_page_that_is_odd_is_read_as_well_as_it_goes(tmp_path: Path, page: str
     assert "".join(texts(read_file(tmp_path / "page.html", page))) == text
 
 
+def test_what_ends_itself_in_xml_hides_nothing(tmp_path: Path) -> None:
+    page = "<head><title>T</title><script src='a'/><style/></head><p>x<svg/><template/>y</p>"
+
+    corpus = read_file(tmp_path / "page.xhtml", page)
+
+    assert texts(corpus) == ["xy"]
+    assert corpus.documents[0].metadata["title"] == "T"
+
+
+def test_the_title_of_a_drawing_is_not_the_pages(tmp_path: Path) -> None:
+    page = "<title>The page</title><p>x<svg><title>Menu</title><path/></svg>y<svg><title>Close</title></svg>"
+
+    [document] = read_file(tmp_path / "page.html", page).documents
+
+    assert (document.text, document.metadata["title"]) == ("xy", "The page")
+
+
 @pytest.mark.parametrize(
     "part",
-    ["<!", "<![CDATA[", "<a ", "<a b='", "<a '\"", "<a '>", "&#", "<!--", "</", "<script>", "<p>", "<?", "<title>"],
+    [
+        *("<!", "<![CDATA[", "<a ", "<a b='", "<a '\"", "<a '>", "&#", "<!--", "</", "<script>", "<p>", "<?"),
+        *("<title>", "<svg>", "<svg><p>", "<svg><title>", "<a/>"),
+    ],
 )
 @pytest.mark.parametrize("end", ["", ">", "'>"])
 def test_a_page_that_is_made_to_take_long_does_not(part: str, end: str) -> None:

@@ -12,6 +12,7 @@ from html import unescape
 from typing import NamedTuple
 
 _UNSEEN = ("template", "svg")
+_FOREIGN = ("svg", "math")
 _BLOCKS = (
     "address article aside blockquote dd details div dl dt fieldset figcaption figure footer form h1 h2 h3 h4 h5 h6 "
     "header hr main nav ol p pre section summary table ul"
@@ -33,10 +34,10 @@ class _Token(NamedTuple):
     line: int
 
 
-def text_lines(page: str) -> tuple[str, list[tuple[int, str]]]:
+def text_lines(page: str, *, is_xml: bool = False) -> tuple[str, list[tuple[int, str]]]:
     """Return a page's title, and its text as numbered lines, with a blank one between paragraphs."""
     reader = _Reader()
-    for token in _tokens(page):
+    for token in _tokens(page, is_xml=is_xml or page.lstrip().startswith("<?xml")):
         if token.tag:
             reader.pass_tag(token.tag)
         else:
@@ -45,9 +46,19 @@ def text_lines(page: str) -> tuple[str, list[tuple[int, str]]]:
     return " ".join(reader.title.split()), reader.lines
 
 
-def _tokens(page: str) -> Iterator[_Token]:
-    """Cut a page into tags and texts; comments, declarations, scripts and styles are neither."""
+def _tokens(page: str, *, is_xml: bool) -> Iterator[_Token]:
+    """Cut a page into tags and texts; comments, declarations, scripts and styles are neither.
+
+    An element that ends in ``/>`` is begun and ended: in XML any, in HTML a drawing or formula and what is within one.
+    These end where a paragraph begins.
+
+    References
+    ----------
+    https://html.spec.whatwg.org/multipage/syntax.html#start-tags and
+    https://html.spec.whatwg.org/multipage/parsing.html#parsing-main-inforeign
+    """
     at, line, last = 0, 1, page.rfind(">")
+    foreign: list[str] = []
     while at < len(page):
         start = page.find("<", at)
         if start < 0 or start > last:
@@ -64,9 +75,19 @@ def _tokens(page: str) -> Iterator[_Token]:
         else:
             ending = page[start + 1] == "/"
             tag = name[1].lower()
+            if tag in _PARAGRAPHS and not ending:
+                yield from (_Token("/" + each, "", line) for each in foreign)
+                foreign.clear()
             yield _Token("/" + tag if ending else tag, "", line)
             at = _behind_tag(page, name.end())
-            if not ending and tag in _CLOSING:
+            if ending:
+                if foreign and tag in _FOREIGN:
+                    foreign.pop()
+            elif page.endswith("/>", start, at) and (is_xml or foreign or tag in _FOREIGN):
+                yield _Token("/" + tag, "", line)
+            elif tag in _FOREIGN:
+                foreign.append(tag)
+            elif tag in _CLOSING and not foreign:
                 closing = _CLOSING[tag].search(page, at)
                 end = closing.start() if closing else len(page)
                 if tag in ("title", "textarea"):
@@ -111,7 +132,7 @@ class _Reader:
     def pass_tag(self, tag: str) -> None:
         """Begin what a tag begins, end what it ends."""
         name, by = (tag[1:], -1) if tag.startswith("/") else (tag, 1)
-        self._in_title = tag == "title"
+        self._in_title = tag == "title" and not self._unseen
         if name in _PARAGRAPHS or name in _LINES:
             self.end_line()
         if name in _PARAGRAPHS:
@@ -120,7 +141,7 @@ class _Reader:
         self._verbatim = max(0, self._verbatim + by * (name == "pre"))
         if tag == "li":
             self._line = "- "
-        elif tag in ("/td", "/th"):
+        elif name in ("td", "th"):
             self._line += " "
 
     def take(self, text: str, first: int) -> None:

@@ -155,8 +155,8 @@ def _text(data: bytes, file: File, choice: Choice) -> Items:
     yield from _chunked(chunks(decoded(data, choice.encoding)), file)
 
 
-def _html(data: bytes, file: File, choice: Choice) -> Items:
-    title, lines = text_lines(decoded(data, choice.encoding, is_html=True))
+def _html(data: bytes, file: File, choice: Choice, *, is_xml: bool = False) -> Items:
+    title, lines = text_lines(decoded(data, choice.encoding, is_html=True), is_xml=is_xml)
     yield from _chunked(chunks_of_lines(lines), file, {"title": title} if title else {})
 
 
@@ -206,7 +206,7 @@ _FORMATS = {
     ".ndjson": Format(_json_lines, has_rows=True),
     ".pdf": Format(_pdf),
     ".tsv": Format(_tsv, has_rows=True),
-    ".xhtml": Format(_html),
+    ".xhtml": Format(partial(_html, is_xml=True)),
 }
 
 _WORDS = ".adoc .asciidoc .markdown .md .mdx .org .qmd .rmd .rst .srt .tex .text .textile .txt .vtt"
