@@ -17,6 +17,7 @@ from movies import MOVIES
 pytest.importorskip("qdrant_edge")
 pytest.importorskip("ir_measures")
 CliRunner = pytest.importorskip("click.testing").CliRunner
+from colbert_qdrant.cli.reading.questions import read_qrels, read_questions  # noqa: E402  # it needs click
 
 QUESTIONS = {
     "q1": ("a young boy in a suit of armour", "Kubo and the Two Strings"),
@@ -110,6 +111,9 @@ def test_the_plot_is_written(place: list[Any], tmp_path: Path) -> None:
         ("asked.jsonl", '["a"]', "asked.jsonl:1: a list, not an object"),
         ("asked.jsonl", '{"question"', "asked.jsonl:1: not JSON"),
         ("asked.jsonl", '{"question": "a", "expected": 1.5}', '"expected" is an id'),
+        ("asked.jsonl", '{"question": "a", "expected": false}', '"expected" is an id'),
+        ("asked.jsonl", '{"_id": 1, "question": "a"}\n{"_id": "1", "question": "b"}', "asked.jsonl:2: \"_id\" '1'"),
+        ("asked.jsonl", '{"question": "a", "expected": {"x": 5000000000}}', "a whole number of at most 1,000,000"),
         ("asked.txt", " \n", "there are no questions"),
         ("asked.txt", b"\xff\xfe\xff", "is not UTF-8"),
     ],
@@ -132,6 +136,9 @@ def test_a_file_that_is_none_is_one_line(
         ({}, "there is no"),
         ({"queries.jsonl": '{"_id": "q1", "text": "a"}'}, "--qrels names the file"),
         ({"queries.jsonl": '{"_id": "q1", "text": "a"}', "qrels.tsv": "q1\td\t1.5"}, "qrels.tsv:1: expected"),
+        ({"queries.jsonl": '{"_id": "q1", "text": "a"}', "qrels.tsv": "q1\td\t--1"}, "qrels.tsv:1: expected"),
+        ({"queries.jsonl": '{"_id": "q1", "text": "a"}', "qrels.tsv": "q1\td\t" + "9" * 5000}, "qrels.tsv:1: expected"),
+        ({"queries.jsonl": '{"_id": 1, "text": "a"}\n{"_id": 1, "text": "b"}', "qrels.tsv": ""}, "another question"),
     ],
 )
 def test_a_folder_that_lacks_something_is_one_line(
@@ -149,8 +156,37 @@ def test_a_folder_that_lacks_something_is_one_line(
 
 
 def test_qrels_of_trec_have_four_columns(tmp_path: Path) -> None:
-    from colbert_qdrant.cli.reading.questions import read_qrels
-
     (tmp_path / "qrels.txt").write_text("q1 0 d1 2\nq1 0 d2 0\nq2 Q0 d3 -1\n")
 
     assert read_qrels(tmp_path / "qrels.txt") == {"q1": {"d1": 2}}
+
+
+def test_a_quote_in_qrels_ends_with_its_line(tmp_path: Path) -> None:
+    lines = ["query-id\tcorpus-id\tscore", '1\t"open\t1', '1\t"a ""b"" c"\t1', '1\t"Heroes" live\t1', "1\td\u2028x\t1"]
+    (tmp_path / "qrels.tsv").write_text("\r\n".join(lines), encoding="utf-8", newline="")
+
+    assert list(read_qrels(tmp_path / "qrels.tsv")["1"]) == ['"open', 'a "b" c', '"Heroes" live', "d\u2028x"]
+
+
+def test_each_question_is_judged_by_all_that_is_said_of_it(tmp_path: Path) -> None:
+    rows = [
+        {"question": "a", "expected": 0},
+        {"_id": None, "question": "b", "expected": "x"},
+        {"_id": None, "question": "b", "expected": {"y": 2}},
+        {"question": "c", "expected": []},
+    ]
+
+    questions, expected = read_questions(write_rows(tmp_path / "asked.jsonl", rows), None)
+
+    assert list(questions) == ["a", "b", "c"]
+    assert expected == {"a": {"0": 1}, "b": {"x": 1, "y": 2}}
+
+
+def test_only_a_line_end_ends_a_question(tmp_path: Path) -> None:
+    asked = ["one\u2028line", "one\x85line", "one\x0cline"]
+    (tmp_path / "asked.txt").write_text("\ufeff" + "\r\n".join(asked), encoding="utf-8", newline="")
+    rows = [json.dumps({"question": each}, ensure_ascii=False) for each in asked]
+    (tmp_path / "asked.jsonl").write_text("\n".join(rows), encoding="utf-8")
+
+    assert list(read_questions(tmp_path / "asked.txt", None)[0]) == asked
+    assert list(read_questions(tmp_path / "asked.jsonl", None)[0]) == asked

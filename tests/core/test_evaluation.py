@@ -201,6 +201,7 @@ async def test_an_asynchronous_collection_is_opened_first(words: Any) -> None:
         (["fox"], ["fox-barn"], {}, "qrels is a list"),
         (["fox"], {"fox": "no-such"}, {}, "none of the 1 records"),
         (["fox"], {"fox": {"fox-barn": 0.5}}, {}, "a grade is a whole number"),
+        (["fox"], {"fox": {"fox-barn": 10**10}}, {}, "at most 1,000,000"),
         (["fox"], None, {"limit": 5}, "limit=5"),
         (["fox"], None, {"share": 95}, "share=95"),
         (["fox"], None, {"candidates": (0,)}, "candidates=0"),

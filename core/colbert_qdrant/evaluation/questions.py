@@ -15,6 +15,9 @@ from colbert_qdrant.errors import InvalidInput
 Grades: TypeAlias = RecordId | Iterable[RecordId] | Mapping[RecordId, int]
 """What answers a question: an id, ids, or grades by id."""
 
+HIGHEST = 1_000_000
+"""Of grades: trec_eval, which counts with them, keeps a table as long as the highest."""
+
 
 @dataclass(frozen=True, slots=True)
 class Questions:
@@ -68,8 +71,11 @@ def as_questions(queries: Mapping[str, Query] | Iterable[str], qrels: Mapping[st
 def _grades(name: str, given: Grades) -> dict[str, int]:
     if isinstance(given, Mapping):
         for record, grade in given.items():
-            if isinstance(grade, bool) or not isinstance(grade, int | np.integer):
-                raise InvalidInput(f"qrels[{name!r:.60}][{record!r:.60}] is {grade!r:.60}; a grade is a whole number")
+            if isinstance(grade, bool) or not isinstance(grade, int | np.integer) or grade > HIGHEST:
+                raise InvalidInput(
+                    f"qrels[{name!r:.60}][{record!r:.60}] is {grade!r:.60}; "
+                    f"a grade is a whole number of at most {HIGHEST:,}"
+                )
         return {id_text(record): int(grade) for record, grade in given.items() if grade > 0}
     ids = [given] if isinstance(given, str) or not isinstance(given, Iterable) else given
     return {id_text(record): 1 for record in ids}
