@@ -106,6 +106,7 @@ def test_a_page_says_itself_what_its_bytes_are(tmp_path: Path) -> None:
         ("<p title='a > b'>x</p>", "x"),
         ("<p>x<!-- > -- no -->y<!doctype z>", "xy"),
         ("<p>x<!-- never closed", "x<!-- never closed"),
+        ("<p>x<!-->y<!--->z<!-- --><p>", "xyz"),
         ("<p>x<script>if (a<b) {}", "x"),
         ("<p>x<svg><text>no</text></svg>y", "xy"),
         ("<p>x</p", "x</p"),

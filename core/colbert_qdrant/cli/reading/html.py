@@ -105,7 +105,7 @@ def _behind_tag(page: str, at: int) -> int:
 def _behind_other(page: str, at: int) -> int:
     """Return where a comment or declaration ends; of a ``<`` that is just that, the next character."""
     if page.startswith("<!--", at):
-        end = page.find("-->", at + 4)
+        end = page.find("-->", at + 2)  # <!--> is a whole one
         return len(page) if end < 0 else end + 3
     return page.find(">", at) + 1 if page.startswith(("<!", "<?", "</"), at) else at + 1
 
