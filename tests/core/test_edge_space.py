@@ -203,3 +203,12 @@ def test_a_folder_that_is_gone_takes_nothing(tmp_path):
 
     assert edge_space.allocated(tmp_path) == 0
     assert edge_space.unmapped_need(tmp_path) == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "major"), reason="Windows numbers no devices")
+def test_a_disk_in_memory_is_known_whatever_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = tmp_path.stat().st_dev
+    mount = f"1 1 {os.major(device)}:{os.minor(device)} / /mnt/a\u2028b rw - tmpfs tmpfs rw\n"
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: mount)
+
+    assert edge_space._is_in_memory(tmp_path)

@@ -152,8 +152,8 @@ def _is_in_memory(folder: Path) -> bool:
         return False
     here = f"{os.major(device)}:{os.minor(device)}"
     return any(
-        line.split()[2] == here and line.partition(" - ")[2].startswith(("tmpfs ", "ramfs "))
-        for line in mounts.splitlines()
+        line.split()[2:3] == [here] and line.partition(" - ")[2].startswith(("tmpfs ", "ramfs "))
+        for line in mounts.split("\n")
     )
 
 
