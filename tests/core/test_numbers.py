@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+import operator
 import random
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from qdrant_client import models
 
 from colbert_qdrant import MultivectorCollection
-from colbert_qdrant.collection import numbers
+from colbert_qdrant.collection import conditions, numbers
+from colbert_qdrant.collection.points import Record
 
 ELEVENTH = 1 / 11  # comes back from Qdrant as 0.09090909090909093
 RANDOM = random.Random(7)
@@ -119,6 +122,57 @@ def test_filters_find_numbers_by_equality_and_range(
     assert len(list(collection.scroll(_price(lte=ELEVENTH, gte=ELEVENTH)))) == 1
     collection.delete(filter=models.Filter(should=[models.Filter(must=[_price(gte=ELEVENTH, lte=ELEVENTH)])]))
     assert collection.count() == len(odd) - 1
+
+
+BOUNDS: list[dict[str, Any]] = [
+    {"gt": 2, "gte": 5},
+    {"gt": 5, "gte": 2},
+    {"gt": 4, "gte": 4},
+    {"lt": 8, "lte": 3},
+    {"lt": 3, "lte": 8},
+    {"lt": 5, "lte": 5},
+    {"gt": 1, "gte": 3, "lt": 9, "lte": 6},
+]
+
+
+@pytest.mark.parametrize("bounds", BOUNDS, ids=str)
+@pytest.mark.parametrize("indexed", [False, True], ids=["by scan", "by index"])
+def test_two_bounds_on_one_side_hold_both(
+    collection: MultivectorCollection, indexed: bool, bounds: dict[str, Any]
+) -> None:
+    """Of two, an index reads the first only, and a delete would take the others with it."""
+    if indexed:
+        collection.create_index("price", "integer")
+        collection.create_index("day", "datetime")
+    days = {number: datetime(2020, 1, 1 + number) for number in range(10)}
+    collection.add([f"text {number}" for number in days], [{"price": n, "day": day} for n, day in days.items()])
+    kept = [number for number in days if all(KEEPS[name](number, bound) for name, bound in bounds.items())]
+    zoned = {
+        name: days[bound].replace(tzinfo=UTC) if name.endswith("e") else days[bound].date()
+        for name, bound in bounds.items()
+    }
+    asked = [
+        models.FieldCondition(key="metadata.price", range=models.Range(**bounds)),
+        models.FieldCondition(key="metadata.day", range=models.DatetimeRange(**zoned)),
+        conditions.ordered("metadata.price", **bounds),
+        conditions.ordered("metadata.day", **{name: days[bound].isoformat() for name, bound in bounds.items()}),
+    ]
+
+    for condition in asked:
+        passing = models.Filter(min_should=models.MinShould(conditions=[condition], min_count=1))
+        assert [record.metadata["price"] for record in _in_order(collection.scroll(passing))] == kept
+        assert len(collection.search("text", filter=models.Filter(must=condition))) == len(kept)
+    collection.delete(filter=models.Filter(must=[models.Filter(should=asked)]))
+    assert [record.metadata["price"] for record in _in_order(collection.scroll())] == [
+        number for number in days if number not in kept
+    ]
+
+
+KEEPS = {"gt": operator.gt, "gte": operator.ge, "lt": operator.lt, "lte": operator.le}
+
+
+def _in_order(records: Iterable[Record]) -> list[Record]:
+    return sorted(records, key=lambda record: record.metadata["price"])
 
 
 def _price(**bounds: float) -> models.Filter:

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, date, datetime, time
 from typing import Any, TypeAlias, TypeVar
 
 from pydantic import BaseModel
@@ -103,9 +104,11 @@ def restored(payload: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def in_filter(condition: Filter) -> Filter:
-    """Return a filter, or a part of one, whose ranges ask for the numbers as they are stored."""
+    """Return a filter, or a part of one, whose ranges ask for the numbers as they are stored, by a bound a side."""
     changes: dict[str, Any] = {}
-    for name in type(condition).model_fields:
+    if isinstance(condition, models.Range | models.DatetimeRange):
+        changes |= dict.fromkeys(_implied(condition))
+    for name in type(condition).model_fields.keys() - changes:
         value = getattr(condition, name, None)
         if isinstance(condition, models.Range):
             new = survivor(value) if isinstance(value, float) else value
@@ -116,6 +119,25 @@ def in_filter(condition: Filter) -> Filter:
         if new != value:
             changes[name] = new
     return condition.model_copy(update=changes) if changes else condition
+
+
+def _implied(asked: models.Range | models.DatetimeRange) -> Iterator[str]:
+    """Yield which of a range's bounds the other one on their side says already: an index reads only one of them.
+
+    It takes ``gt`` before ``gte``, and ``lt`` before ``lte``, whichever is stronger. ``as_index_key_bounds`` of
+    ``RangeInterface`` in ``lib/segment/src/index/field_index/numeric_index`` of Qdrant's source
+    """
+    if asked.gt is not None and asked.gte is not None:
+        yield "gte" if _ordered(asked.gt) >= _ordered(asked.gte) else "gt"
+    if asked.lt is not None and asked.lte is not None:
+        yield "lte" if _ordered(asked.lt) <= _ordered(asked.lte) else "lt"
+
+
+def _ordered(bound: float | date) -> Any:
+    """Return a bound that compares with the other kinds: a day begins at midnight, and no zone is UTC."""
+    if isinstance(bound, date) and not isinstance(bound, datetime):
+        bound = datetime.combine(bound, time())
+    return bound.replace(tzinfo=bound.tzinfo or UTC) if isinstance(bound, datetime) else bound
 
 
 def _each_float(value: Any, path: Path, change: Callable[[float, Path], float]) -> Any:
