@@ -225,6 +225,28 @@ def test_without_ids_the_same_record_is_stored_once(collection: MultivectorColle
     assert second.ids != first.ids[:1]
 
 
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"vectors": [np.eye(16)[:1], np.eye(16)[1:2], None]},
+        {"encoded_as": ["first page", "second page", "page"]},
+        {"extras": [{"_of": "first"}, {"_of": "second"}, {}]},
+    ],
+    ids=lambda others: str(*others),
+)
+def test_records_of_one_text_that_differ_in_what_is_stored_are_several(
+    collection: MultivectorCollection, others: dict[str, Any]
+) -> None:
+    plain = collection.add(["page"], [{"number": 1}]).ids
+
+    report = collection.add(["page"] * 3, [{"number": 1}] * 3, **others)
+
+    assert (report.added, report.unchanged, len(set(report.ids))) == (2, 1, 3)
+    assert report.ids[2:] == plain == ["423811eb-1b01-5825-a719-eb2c77ba4fc3"]
+    assert collection.count() == 3
+    assert collection.add(["page"] * 3, [{"number": 1}] * 3, **others).unchanged == 3
+
+
 def test_extra_payload_is_kept_beside_the_metadata(collection: MultivectorCollection) -> None:
     collection.add(["text"], [{"a": 1}], ["x"], extras=[{"_node": {"class": "TextNode"}}])
 

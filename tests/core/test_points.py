@@ -10,6 +10,7 @@ from qdrant_client import models
 from colbert_qdrant.collection.points import (
     Wire,
     check_multivector,
+    check_record,
     cut_by_bytes,
     fingerprint,
     point_bytes,
@@ -82,6 +83,14 @@ def test_a_point_may_hold_fewer_than_a_mebi_of_numbers() -> None:
 def test_vectors_that_are_none_are_refused(vectors: Any, reason: str) -> None:
     with pytest.raises(InvalidInput, match=reason):
         check_multivector(vectors, 8, "record 'x'")
+
+
+@pytest.mark.parametrize(
+    ("text", "vectors", "derived"),
+    [("t", None, "ec99fda9-4388-5ca4-a7c5-ddbee7341d6d"), ("", np.eye(4)[:1], "2715f7b3-4f1a-57f0-86ec-ddea16670b4b")],
+)
+def test_an_id_that_collections_have_by_now_is_derived_as_before(text: str, vectors: Any, derived: str) -> None:
+    assert check_record(0, text, {"a": 1}, None, {}, text, vectors, 4).id == derived
 
 
 def point(tokens: int) -> models.PointStruct:

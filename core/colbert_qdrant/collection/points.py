@@ -7,7 +7,7 @@ import json
 import math
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -172,9 +172,18 @@ def id_text(record_id: object) -> str:
     return text
 
 
-def content_id(text: str, metadata: Mapping[str, Any]) -> str:
-    """Derive an id from what a record holds, so that adding the same record again replaces it."""
-    return str(uuid.uuid5(_ID_NAMESPACE, json.dumps([text, metadata], sort_keys=True, ensure_ascii=False)))
+def content_id(text: str, metadata: Mapping[str, Any], beside: Mapping[str, Any] | None = None) -> str:
+    """Derive an id from what a record holds, so that adding the same record again replaces it.
+
+    Parameters
+    ----------
+    text, metadata
+        The record's.
+    beside
+        What else it holds that another one of this text and metadata may not.
+    """
+    content = [text, metadata, beside] if beside else [text, metadata]
+    return str(uuid.uuid5(_ID_NAMESPACE, json.dumps(content, sort_keys=True, ensure_ascii=False)))
 
 
 def fingerprint(text: str, settings: Mapping[str, Any]) -> str:
@@ -207,16 +216,26 @@ def check_record(
     check_text(text, f"text {position}")
     checked = check_metadata(metadata, f"metadata {position}")
     given = None if vectors is None else check_multivector(vectors, dim, f"vectors {position}")
-    held = text if text or given is None else _digest(given)
-    return NewRecord(
+    record = NewRecord(
         position=position,
-        id=content_id(held, checked) if record_id is None else id_text(record_id),
+        id="" if record_id is None else id_text(record_id),
         text=text,
         encoded_as=text if encoded_as is None else check_text(encoded_as, f"encoded_as {position}"),
         metadata=checked,
         extra=_check_extra(extra, f"extra {position}"),
         vectors=given,
     )
+    return replace(record, id=_derived_id(record)) if record_id is None else record
+
+
+def _derived_id(record: NewRecord) -> str:
+    """Return the id of all that a record holds, which is that of text and metadata where it holds nothing else."""
+    vectors = None if record.vectors is None else _digest(record.vectors)
+    given = {"extra": record.extra, "encoded_as": record.encoded_as, "vectors": vectors}
+    # What has no text, such as a page's image, goes by its vectors in the text's place.
+    usual: dict[str, Any] = {"extra": {}, "encoded_as": record.text, "vectors": None if record.text else vectors}
+    beside = {name: value for name, value in given.items() if value != usual[name]}
+    return content_id(record.text or vectors or "", record.metadata, beside)
 
 
 def _check_extra(extra: Any, what: str) -> dict[str, Any]:
