@@ -15,7 +15,9 @@ from colbert_qdrant.collection.points import (
     fingerprint,
     point_bytes,
     point_id,
+    to_record,
 )
+from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.errors import InvalidInput, PointTooLarge
 
 
@@ -91,6 +93,19 @@ def test_vectors_that_are_none_are_refused(vectors: Any, reason: str) -> None:
 )
 def test_an_id_that_collections_have_by_now_is_derived_as_before(text: str, vectors: Any, derived: str) -> None:
     assert check_record(0, text, {"a": 1}, None, {}, text, vectors, 4).id == derived
+
+
+LAYOUT = Layout("docs", "colbert", "text", "metadata", 8)
+
+
+@pytest.mark.parametrize(
+    ("held", "number", "shown"),
+    [("9", 9, "9"), (9, 9, "9"), ("9", 7, "7"), ("x", 7, "7"), ("", 7, "7"), (None, 7, "7"), ([1], 7, "7")],
+)
+def test_a_record_has_the_id_that_leads_back_to_it(held: Any, number: int, shown: str) -> None:
+    found = models.Record(id=number, payload={"_id": held, "text": "a text", "metadata": {}})
+
+    assert to_record(found, LAYOUT).id == shown
 
 
 def point(tokens: int) -> models.PointStruct:

@@ -180,6 +180,44 @@ def test_without_a_tenant_everything_is_seen(tenants: list[MultivectorCollection
     assert {hit.text for hit in everybody.search("red apple", 2)} == {"their red apple", "our red apple"}
 
 
+def test_an_id_that_is_seen_without_a_tenant_leads_to_that_record(
+    tenants: list[MultivectorCollection], words: WordEmbedder
+) -> None:
+    """A tenant's "1" is not everybody's, which would be read, changed and deleted in its place."""
+    ours, theirs = tenants
+    everybody = beside(ours, words, None)
+    everybody.add(["own red apple"] * 3, [{"own": True}] * 3, IDS)
+    before = stored(theirs)
+
+    [hit] = everybody.search("their red apple", 1)
+
+    assert hit.text == "their red apple"
+    assert {hit.id, *IDS} < {record.id for record in everybody.scroll()}
+    assert [record.text for record in everybody.get([hit.id])] == [hit.text]
+    assert everybody.score("their red apple", [hit.id]) == {hit.id: pytest.approx(hit.score, abs=1e-3)}
+    assert everybody.set_metadata([hit.id], {"seen": True}) == 1
+    assert stored(theirs) == [(*before[0][:2], {**before[0][2], "seen": True}), *before[1:]]
+    everybody.delete([hit.id])
+    assert stored(theirs) == before[1:]
+    assert [text for _, text, _ in stored(everybody)] == ["own red apple"] * 3
+
+
+def test_a_tenants_record_is_replaced_by_that_tenant_alone(
+    tenants: list[MultivectorCollection], words: WordEmbedder
+) -> None:
+    ours, theirs = tenants
+    everybody = beside(ours, words, None)
+    before = stored(theirs)
+    [hit] = everybody.search("their red apple", 1)
+
+    with pytest.raises(InvalidInput, match=r"id .* is of the tenant 'theirs'"):
+        everybody.add(["overwritten"], ids=[hit.id])
+    report = everybody.add(["overwritten", "new"], ids=[hit.id, "new"], on_error="skip")
+
+    assert (report.added, [failure.position for failure in report.failed]) == (1, [0])
+    assert stored(theirs) == before
+
+
 def test_a_stage_added_for_everybody_is_every_tenants(make_collection: Make, words: WordEmbedder) -> None:
     everybody = make_collection()
     ours = beside(everybody, words, "ours")

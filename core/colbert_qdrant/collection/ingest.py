@@ -80,6 +80,7 @@ def add(
         waiting = _Upload()
         while window := list(islice(records, WINDOW)):
             stored = yield from _look_up(layout, window)
+            window = _without_tenants(layout, window, stored, report, on_error)
             changed = yield from _settle_unchanged(layout, settings, window, stored, report)
             known = {points.point_id(record.id, layout.tenant) for record, _ in changed}
             unchanged += [key for key in stored if key not in known]
@@ -181,6 +182,36 @@ def _look_up(layout: Layout, window: Sequence[NewRecord]) -> Operation[dict[Poin
     wanted: bool | list[str] = given if all(given) else True  # the unnamed one has no name to ask for it by
     arguments = {"collection_name": layout.name, "ids": ids, "with_payload": True, "with_vectors": wanted or False}
     return (yield from copies.agreed(layout, arguments))
+
+
+def _without_tenants(
+    layout: Layout,
+    window: Sequence[NewRecord],
+    stored: Mapping[PointId, models.Record],
+    report: AddReport,
+    on_error: OnError,
+) -> list[NewRecord]:
+    """Leave out what would replace a tenant's record, which without a tenant is seen under its point's id.
+
+    Raises
+    ------
+    InvalidInput
+        With ``on_error="raise"``, the first of them.
+    """
+    if layout.tenant is not None:
+        return list(window)
+    left = []
+    for record in window:
+        point = stored.get(points.point_id(record.id))
+        tenant = None if point is None else (point.payload or {}).get(points.TENANT_KEY)
+        if tenant is None:
+            left.append(record)
+            continue
+        reason = f"{_named(record)} is of the tenant {tenant!r}, who would lose it: open with tenant= to replace it"
+        if on_error == "raise":
+            raise InvalidInput(reason)
+        report.leave_out(record.id, record.position, reason)
+    return left
 
 
 def _settle_unchanged(

@@ -7,6 +7,7 @@ import json
 import math
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, TypeVar
 
@@ -379,12 +380,23 @@ def to_record(point: models.Record | models.ScoredPoint, layout: Layout) -> Reco
     else:  # a payload without our keys is metadata from top to bottom
         metadata = {key: value for key, value in payload.items() if key not in (layout.content_key, numbers.EXACT_KEY)}
     return Record(
-        id=str(payload.get(ID_KEY, point.id)),
+        id=_id_of(point, payload, layout.tenant),
         text=text if isinstance(text, str) else "",
         metadata=dict(metadata) if isinstance(metadata, Mapping) else {},
         payload=payload,
         vectors=_vectors(point.vector, layout),
     )
+
+
+def _id_of(point: models.Record | models.ScoredPoint, payload: Mapping[str, Any], tenant: str | None) -> str:
+    """Return the id that leads back to a point: the payload's, or the point's own where that one names another point.
+
+    A tenant's ``"a"`` is not everybody's ``"a"``, which whoever asks without a tenant would read or delete by it.
+    """
+    with suppress(InvalidInput):  # no id at all, written by somebody else
+        if ID_KEY in payload and str(point_id(payload[ID_KEY], tenant)) == str(point.id):
+            return str(payload[ID_KEY])
+    return str(point.id)
 
 
 def has_metadata(payload: Mapping[str, Any], layout: Layout) -> bool:

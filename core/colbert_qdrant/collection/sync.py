@@ -70,7 +70,8 @@ class MultivectorCollection(ManagedCollection):
     tenant
         Whose collection this is: all that it adds is this tenant's, and nothing of another is found, read, changed
         or deleted through it, ids included: each tenant has ids of its own. What concerns the whole collection
-        (`drop`, `add_stage`, ...) is refused. Without a tenant everything is seen.
+        (`drop`, `add_stage`, ...) is refused. Without a tenant everything is seen, a tenant's records under the ids of
+        their points.
     shard_key
         Keep to the shard of this key, which is made where it is missing; a new collection is sharded by keys. Of a
         cluster.
