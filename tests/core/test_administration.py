@@ -176,6 +176,22 @@ def test_metadata_of_a_payload_made_by_hand_stays_where_it_is(words: WordEmbedde
     assert collection.get([1])[0].text == "red"
 
 
+@pytest.mark.parametrize("key", ["page_content", "metadata", "_id", "_hash", "_tenant", "_exact", "_around"])
+def test_a_key_that_is_something_else_in_a_payload_made_by_hand_is_refused(
+    fruits: MultivectorCollection, words: WordEmbedder, key: str
+) -> None:
+    [vectors] = words.embed("red apple")
+    point = models.PointStruct(id=1, vector={"colbert": vectors.tolist()}, payload={"page_content": "red", "year": 1})
+    fruits.engine.call("upsert", {"collection_name": fruits.name, "points": [point]})
+    before = fruits.get(["a", 1])
+
+    with pytest.raises(InvalidInput, match=f"'{key}' is no metadata of point 1"):
+        fruits.set_metadata(["a", 1], {"seen": True, key: {"k": 1}})
+
+    assert fruits.get(["a", 1]) == before
+    assert fruits.set_metadata(["a"], {key: {"k": 1}}) == 1
+
+
 def test_what_is_added_again_keeps_what_was_set_only_if_it_says_so(fruits: MultivectorCollection) -> None:
     fruits.set_metadata(["a"], {"year": 1999})
 

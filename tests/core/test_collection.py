@@ -14,6 +14,7 @@ import pytest
 from qdrant_client import QdrantClient, models
 
 from colbert_qdrant import AsyncMultivectorCollection, MultivectorCollection
+from colbert_qdrant.collection.conditions import equal, in_metadata
 from colbert_qdrant.collection.searching import SearchKeywords, SearchOptions
 from colbert_qdrant.errors import CollectionMismatch, CollectionNotFound, InvalidInput
 from conftest import WordEmbedder
@@ -271,6 +272,26 @@ def test_named_keys_and_vectors(make_collection: Make) -> None:
     [hit] = collection.search("apple")
     assert (hit.text, hit.metadata) == ("red apple", {"color": "red"})
     assert {"text", "meta"} <= set(hit.payload)
+
+
+@pytest.mark.parametrize("key", ["meta.data", "metadata[0]", "the data"])
+def test_metadata_is_found_and_set_under_any_key(make_collection: Make, place: dict[str, Any], key: str) -> None:
+    collection = make_collection(metadata_key=key, indexes={"color": "keyword"})
+    collection.add(["red apple", "red plum", "green apple"], [{"color": c} for c in ("red", "red", "green")], [1, 2, 3])
+    names = set(collection.get([1])[0].payload)
+
+    assert collection.set_metadata([1], {"color": "blue"}) == 1
+
+    assert collection.get([1])[0].metadata == {"color": "blue"}
+    assert set(collection.get([1])[0].payload) == names
+    assert sorted(hit.metadata["color"] for hit in collection.search("apple", group_by="color")) == [
+        "blue",
+        "green",
+        "red",
+    ]
+    is_blue = in_metadata(collection.layout, ["color"], lambda path: equal(path, "blue"))
+    assert collection.count(models.Filter(must=[is_blue])) == 1
+    assert collection.indexes() == ({} if "client" in place else {"color": "keyword"})
 
 
 def test_an_unnamed_vector_can_be_had(make_collection: Make) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -44,6 +45,14 @@ def test_a_key_is_one_of_the_metadata_unless_it_begins_at_the_root(key: str, pat
 
 def test_the_spelling_of_filters_is_understood() -> None:
     assert payload_path("metadata.year", LAYOUT) == payload_path("$.metadata.year", LAYOUT) == "metadata.year"
+
+
+@pytest.mark.parametrize("name", ["meta.data", "metadata[0]"])
+def test_the_name_of_the_metadata_is_quoted_where_it_needs_to_be(name: str) -> None:
+    layout = replace(LAYOUT, metadata_key=name)
+
+    assert payload_path("year", layout) == payload_path(f'"{name}".year', layout) == f'"{name}".year'
+    assert key_of(f'"{name}".year', layout) == "year"
 
 
 @pytest.mark.parametrize("key", ["", "$.", 3])

@@ -180,12 +180,13 @@ def in_metadata(layout: Layout, keys: Sequence[str], ask: Callable[[str], models
 
 def below_metadata(layout: Layout, below: str, ask: Callable[[str], models.Condition]) -> models.Condition:
     """Do as `in_metadata` does, for a path that is written out, such as ``"tags[]"``."""
-    asked = ask(f"{path(layout.metadata_key)}.{below}")
+    metadata = path(layout.metadata_key)
+    asked = ask(f"{metadata}.{below}")
     text = path(layout.content_key)
     if not layout.made_by_hand or below == text or below.startswith((f"{text}.", f"{text}[")):
         return asked
-    ours = [empty(layout.metadata_key), empty(ID_KEY)]
-    null = models.IsNullCondition(is_null=models.PayloadField(key=layout.metadata_key))
+    ours = [empty(metadata), empty(ID_KEY)]
+    null = models.IsNullCondition(is_null=models.PayloadField(key=metadata))
     return models.Filter(should=[asked, models.Filter(must=[*ours, ask(below)], must_not=[null])])
 
 

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from qdrant_client import models
 
+from colbert_qdrant.collection import conditions
 from colbert_qdrant.collection.operations import Call, Operation
 from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.errors import InvalidInput
@@ -41,13 +42,16 @@ def payload_path(key: str, layout: Layout) -> str:
         raise InvalidInput(f"key {key!r}: give the name of a metadata key, such as 'year'")
     if key.startswith(ROOT):
         return key.removeprefix(ROOT)
-    return key if key.startswith(f"{layout.metadata_key}.") else f"{layout.metadata_key}.{key}"
+    return key if key.startswith(_below(layout)) else f"{_below(layout)}{key}"
 
 
 def key_of(path: str, layout: Layout) -> str:
     """Return the key that `payload_path` makes this path of."""
-    prefix = f"{layout.metadata_key}."
-    return path.removeprefix(prefix) if path.startswith(prefix) else f"{ROOT}{path}"
+    return path.removeprefix(_below(layout)) if path.startswith(_below(layout)) else f"{ROOT}{path}"
+
+
+def _below(layout: Layout) -> str:
+    return f"{conditions.path(layout.metadata_key)}."
 
 
 def check_index(key: str, index: Index) -> Any:

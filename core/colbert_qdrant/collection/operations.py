@@ -13,7 +13,7 @@ from uuid import UUID
 from qdrant_client import models
 
 from colbert_qdrant.checks import check_query
-from colbert_qdrant.collection import copies, numbers, points
+from colbert_qdrant.collection import conditions, copies, numbers, points
 from colbert_qdrant.collection.json_values import MAX_DEPTH, check_metadata
 from colbert_qdrant.collection.patience import READING, patient
 from colbert_qdrant.collection.points import PointId, Record
@@ -106,20 +106,40 @@ def set_metadata(layout: Layout, ids: Iterable[RecordId], metadata: Mapping[str,
     points.check_writable(layout)
     values = check_metadata(metadata)
     wanted = list(dict.fromkeys(points.point_id(record_id, layout.tenant) for record_id in check_ids(ids)))
-    changed = 0
+    nested: list[PointId] = []
+    flat: list[PointId] = []  # made by hand, metadata from top to bottom
     for at in range(0, len(wanted) if values else 0, SCROLL_PAGE):
         page = {"ids": wanted[at : at + SCROLL_PAGE], "with_payload": True, "with_vectors": False}
-        found = yield Call("retrieve", {"collection_name": layout.name, **page})
-        nested = [point.id for point in found if points.has_metadata(point.payload or {}, layout)]
-        flat = [point.id for point in found if point.id not in nested]  # made by hand, metadata from top to bottom
-        for selected, key in ((nested, layout.metadata_key), (flat, None)):
-            surviving, exact = numbers.surviving(values, () if key is None else (key,))
-            for payload, under in ((surviving, key), (exact, numbers.EXACT_KEY)):
-                if selected and payload:
+        for point in (yield Call("retrieve", {"collection_name": layout.name, **page})):
+            (nested if points.has_metadata(point.payload or {}, layout) else flat).append(point.id)
+    if flat:
+        _check_flat(layout, values, flat[0])
+    below = conditions.path(layout.metadata_key) if nested else None
+    for those, above, under in ((nested, (layout.metadata_key,), below), (flat, (), None)):
+        surviving, exact = numbers.surviving(values, above)
+        for at in range(0, len(those), SCROLL_PAGE):
+            for payload, key in ((surviving, under), (exact, numbers.EXACT_KEY)):
+                if payload:
+                    selected = those[at : at + SCROLL_PAGE]
                     arguments = {"collection_name": layout.name, "payload": payload, "points": selected, "wait": True}
-                    yield Call("set_payload", arguments if under is None else {**arguments, "key": under})
-        changed += len(found)
-    return changed
+                    yield Call("set_payload", arguments if key is None else {**arguments, "key": key})
+    return len(nested) + len(flat)
+
+
+def _check_flat(layout: Layout, values: Mapping[str, Any], point_id: PointId) -> None:
+    """Refuse metadata that would be something else in a payload that is metadata from top to bottom.
+
+    Raises
+    ------
+    InvalidInput
+        Names the key.
+    """
+    for key in values:
+        if key in (layout.content_key, layout.metadata_key, *points.OWN_KEYS):
+            raise InvalidInput(
+                f"set_metadata: {key!r} is no metadata of point {point_id!r}, which another program made with its "
+                "metadata at the top of the payload: there it is the text, all of the metadata or something of ours"
+            )
 
 
 def count(layout: Layout, filter: models.Filter | None) -> Operation[int]:

@@ -30,6 +30,8 @@ TENANT_KEY = "_tenant"
 AROUND_KEY = "_around"
 """What was encoded before and behind the text, where that is more than the text: `[before, behind]`. An empty list says
 that it was another text, which is not kept."""
+OWN_KEYS = (ID_KEY, HASH_KEY, AROUND_KEY, TENANT_KEY, numbers.EXACT_KEY)
+"""Of a payload, beside the keys of the text and of the metadata."""
 
 MAX_ELEMENTS = 1_048_576
 """Qdrant refuses a point whose multivector has this many numbers or more. https://github.com/qdrant/qdrant/pull/4478"""
@@ -241,8 +243,7 @@ def _derived_id(record: NewRecord) -> str:
 
 def _check_extra(extra: Any, what: str) -> dict[str, Any]:
     checked = check_metadata(extra, what)
-    ours = (ID_KEY, HASH_KEY, AROUND_KEY, TENANT_KEY, numbers.EXACT_KEY)
-    reserved = [key for key in checked if key in ours or not key.startswith("_")]
+    reserved = [key for key in checked if key in OWN_KEYS or not key.startswith("_")]
     if reserved:
         raise InvalidInput(
             f"{what} has the key {reserved[0]!r}; it may hold keys with a leading underscore, but not our own"
