@@ -82,6 +82,12 @@ def test_the_same_again_are_unchanged_and_others_replace_them(docs: MultivectorC
     np.testing.assert_allclose(stored(docs, "dense")["a"], [0, 1, 0], atol=1e-3)
 
 
+def test_the_largest_index_of_a_sparse_vector_is_taken(docs: MultivectorCollection) -> None:
+    docs.add(TEXTS[:1], ids=IDS[:1], stage_vectors={"sparse": [{2**32 - 1: 1.0}]})
+
+    assert stored(docs, "sparse")["a"].indices == [2**32 - 1]
+
+
 async def test_given_asynchronously(make_collection: Make, place: dict[str, Any], words: Any, dense: Encoder) -> None:
     stages = [Dense(dense, dim=3, model="three")]
     docs = make_collection(stages=stages)
@@ -102,6 +108,8 @@ async def test_given_asynchronously(make_collection: Make, place: dict[str, Any]
         ({"dense": [[1.0, 2.0, float("nan")], *GIVEN[1:]]}, "text 0: .*NaN"),
         ({"dense": ["x", *GIVEN[1:]]}, "no vector of numbers"),
         ({"sparse": [GIVEN[0], *WEIGHTS[1:]]}, "no sparse vector"),
+        ({"sparse": [{0: 5.0, 2**32: 1.0}, *WEIGHTS[1:]]}, "text 0: .*index 4294967296"),
+        ({"sparse": [{-1: 1.0}, *WEIGHTS[1:]]}, "text 0: .*index -1"),
     ],
 )
 def test_what_is_no_vector_of_the_stage_is_refused(

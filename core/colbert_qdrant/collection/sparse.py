@@ -10,6 +10,8 @@ from qdrant_client import models
 
 from colbert_qdrant.errors import InvalidInput
 
+_LAST_INDEX = 2**32 - 1
+
 
 def as_sparse(vector: Any, whose: str) -> models.SparseVector:
     """Return a sparse vector in Qdrant's form: of a mapping, or of whatever has indices and values.
@@ -17,7 +19,7 @@ def as_sparse(vector: Any, whose: str) -> models.SparseVector:
     Raises
     ------
     InvalidInput
-        It is none.
+        It is none, or has an index that 32 bits without a sign can't hold.
     """
     indices: Any
     values: Any
@@ -30,9 +32,12 @@ def as_sparse(vector: Any, whose: str) -> models.SparseVector:
         fits = places.ndim == 1 and places.shape == weights.shape and len(np.unique(places)) == len(places)
         if not (fits and (not places.size or places.dtype.kind in "iu") and np.isfinite(weights).all()):
             raise ValueError
-        return models.SparseVector(indices=places.astype(np.uint32).tolist(), values=weights.tolist())
     except (TypeError, ValueError):
         raise InvalidInput(
             f"{whose}: {vector!r:.80} is no sparse vector; give a finite weight for each index, no index twice, as a "
             "mapping or as indices and values"
         ) from None
+    for place in places.tolist():
+        if not 0 <= place <= _LAST_INDEX:
+            raise InvalidInput(f"{whose}: index {place}: Qdrant's sparse vectors have those from 0 to {_LAST_INDEX}")
+    return models.SparseVector(indices=places.tolist(), values=weights.tolist())
