@@ -60,6 +60,19 @@ def without(collection: MultivectorCollection, stage: Stage | Muvera) -> list[st
     return [record.id for record in collection.scroll(models.Filter(must_not=[has_vector]))]
 
 
+@pytest.mark.parametrize("knows", [True, False], ids=["it knows the stage", "it was opened before"])
+def test_a_text_that_changed_is_a_stages_again_though_the_same_was_encoded(open_again: Make, knows: bool) -> None:
+    """A stage that was added is made of the text as it is stored."""
+    before, other = open_again(), open_again()
+    other.add(["old apple", "other"], ids=["1", "2"], encoded_as=["title", "other"])
+    other.add_stage(Bm25())
+
+    (other if knows else before).add(["new pear"], ids=["1"], encoded_as=["title"])
+
+    assert other.search("apple") == []
+    assert without(other, Bm25()) == []
+
+
 @pytest.mark.parametrize("kind", ["muvera", "bm25"])
 def test_a_handle_of_before_gives_what_it_adds_the_stages_vector(open_again: Make, kind: str) -> None:
     before, other = open_again(), open_again()

@@ -229,7 +229,9 @@ def _settle_unchanged(
         before = {} if point is None or point.payload is None else point.payload
         # What others put beside our keys, by hand, stays; a key of ours that is no longer there goes.
         after = {**{key: value for key, value in before.items() if not key.startswith("_")}, **payload}
-        is_encoded = before.get(points.HASH_KEY) == payload[points.HASH_KEY]
+        # A stage that was added later was made of the text as it is stored, of which the hash of what was encoded may
+        # know nothing.
+        is_encoded = all(before.get(key) == payload[key] for key in (points.HASH_KEY, layout.content_key))
         if not (point and is_encoded and stage_vectors.agree(record.stage_vectors, point.vector)):
             changed.append((record, payload))
         elif _as_json(before) == _as_json(after):
