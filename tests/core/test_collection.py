@@ -15,6 +15,7 @@ from qdrant_client import QdrantClient, models
 
 from colbert_qdrant import AsyncMultivectorCollection, MultivectorCollection
 from colbert_qdrant.collection.conditions import equal, in_metadata
+from colbert_qdrant.collection.schema import METADATA_KEY
 from colbert_qdrant.collection.searching import SearchKeywords, SearchOptions
 from colbert_qdrant.errors import CollectionMismatch, CollectionNotFound, InvalidInput
 from conftest import WordEmbedder
@@ -329,6 +330,30 @@ def test_every_difference_is_named(fruits: MultivectorCollection, make_collectio
         make_collection(words, name=fruits.name)
 
     assert all(part in str(caught.value) for part in ("16 dimensions, the model's 8", "'words'", "'other-words'"))
+
+
+@pytest.mark.parametrize("other", [{}, {"content_key": "body"}, {"content_key": "text", "metadata_key": "about"}])
+def test_other_keys_of_the_payload_than_it_was_made_with_are_refused(
+    make_collection: Make, other: dict[str, str]
+) -> None:
+    """Else texts come back empty, and what is added there takes the place of what is stored."""
+    name = make_collection(content_key="text").name
+    fitting = make_collection(name=name, content_key="text")
+    [(key, asked)] = {"content_key": "page_content", **other}.items() - {("content_key", "text")}
+
+    with pytest.raises(CollectionMismatch, match=rf"under '.*', not '{asked}' \(pass {key}="):
+        make_collection(name=name, **other)
+
+    assert fitting.layout.content_key == "text"
+
+
+def test_keys_of_a_collection_that_does_not_remember_them_are_taken_as_asked(words: WordEmbedder) -> None:
+    client = QdrantClient(":memory:")
+    MultivectorCollection("docs", words, client=client, content_key="text").add(["red apple"], ids=["x"])
+    client.update_collection("docs", metadata={METADATA_KEY: {"model": "words", "dim": 16}})
+
+    assert MultivectorCollection("docs", words, client=client, content_key="text").get(["x"])[0].text == "red apple"
+    assert MultivectorCollection("docs", words, client=client).get(["x"])[0].text == ""
 
 
 def test_a_vector_that_is_not_there_is_named_with_those_that_are(

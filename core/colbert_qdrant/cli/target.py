@@ -112,7 +112,7 @@ class Target:
         settings = remembered(info)
         self._check(making, info, settings)
         embedder = self._embedder(settings, pooled=True) if self._is_made_with(settings) else self.model or ""
-        collection = self._open(embedder)
+        collection = self._open(embedder, **_payload_keys(settings))
         try:
             self._grow(collection, making)
         except BaseException:
@@ -147,7 +147,8 @@ class Target:
             It does not exist; names those that do.
         """
         settings = remembered(self.info())
-        return self._open(self._embedder(settings, pooled=False) if self._is_made_with(settings) else self.model or "")
+        embedder = self._embedder(settings, pooled=False) if self._is_made_with(settings) else self.model or ""
+        return self._open(embedder, **_payload_keys(settings))
 
     def to_upgrade(self) -> ColbertEmbedder:
         """Return what gives token vectors to the collection, which exists: as its upgrade was begun, or the default."""
@@ -282,6 +283,10 @@ def holds_collections(folder: str | Path) -> bool:
     with suppress(OSError, ValueError):  # it is too long for a name, or holds what no name does
         return any(map(is_told_by_its_shard, Path(folder).iterdir()))
     return False
+
+
+def _payload_keys(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: settings[key] for key in ("content_key", "metadata_key") if key in settings}
 
 
 def remembered(info: models.CollectionInfo) -> dict[str, Any]:

@@ -120,7 +120,7 @@ def creation(layout: Layout, settings: Mapping[str, Any], storage: Storage) -> d
     arguments = {
         "collection_name": layout.name,
         "vectors_config": {layout.vector_name: multivector, **dense} if layout.vector_name else multivector,
-        "metadata": {METADATA_KEY: making(layout, settings)},
+        "metadata": {METADATA_KEY: {**making(layout, settings), **_payload_keys(layout)}},
         **storage.collection_options,
     }
     if layout.shard_key is not None:
@@ -142,6 +142,11 @@ def making(layout: Layout, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a collection remembers of its making."""
     stages = {stage.name: stage.settings for stage in layout.stages}
     return {**settings, "stages": stages} if stages else dict(settings)
+
+
+def _payload_keys(layout: Layout) -> dict[str, str]:
+    """Return where the payloads keep what; not told again of an upgraded collection, see `UPGRADED_KEY`."""
+    return {"content_key": layout.content_key, "metadata_key": layout.metadata_key}
 
 
 def attach(
@@ -180,6 +185,11 @@ def attach(
     differences = [
         *_vector_differences(vector, by_name, layout.dim),
         *_making_differences(made_with, settings),
+        *(
+            f"its payloads have the {what} under {made_with[key]!r}, not {asked!r} (pass {key}={made_with[key]!r})"
+            for what, (key, asked) in zip(("text", "metadata"), _payload_keys(layout).items(), strict=True)
+            if made_with.get(key, asked) != asked
+        ),
         *(
             f"its first stage {stage!r} needs its encoder: pass stages=[{_kind_of(stored, stage)}(..., name={stage!r})]"
             for stage in missing

@@ -58,7 +58,7 @@ class MultivectorCollection(ManagedCollection):
     vector_name
         Of the multivector; ``""``: the unnamed one.
     content_key, metadata_key
-        Payload keys of the text and of the metadata.
+        Payload keys of the text and of the metadata, which the collection remembers.
     stages
         What finds the candidates that MaxSim then puts in order: `Muvera`, `Dense`, `Bm25`, or several. ``None``: as
         the collection was made; for a new one none, so that MaxSim answers over all documents.
@@ -81,7 +81,7 @@ class MultivectorCollection(ManagedCollection):
     Raises
     ------
     CollectionMismatch
-        The collection was made for other vectors or by another model.
+        The collection was made for other vectors, by another model or with other keys.
     CollectionNotFound
         There is none, and it is not to be created.
     EngineUnavailable
