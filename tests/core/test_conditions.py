@@ -18,7 +18,9 @@ MakeCollection = Callable[..., MultivectorCollection]
 
 VALUE = conditions.path("metadata", "value")
 BIG = 2**53
-STORED: list[Any] = [*range(12), 1.0, 2.5, 7.0, -3, BIG, BIG + 1, 1e300, True, False, "1", "a", None, [3, 40], [40.5]]
+LEAST = -(2**63)
+NUMBERS: list[Any] = [*range(12), 1.0, 2.5, 7.0, -3, LEAST, BIG, BIG + 1, 1e300]
+STORED: list[Any] = [*NUMBERS, True, False, "1", "a", None, [3, 40], [40.5]]
 
 
 @pytest.fixture
@@ -50,6 +52,7 @@ LISTS: list[list[Any]] = [
     [BIG + 1, *range(5)],
     [1e300, -1e300, *range(5)],
     ["a", "1"],
+    [LEAST, *range(5)],
     ["a", 1, None, True],
     [False, 0, 0.0],
 ]

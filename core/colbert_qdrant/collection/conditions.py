@@ -87,7 +87,7 @@ def one_of(path: str, values: Iterable[Any]) -> models.Condition:
     if strings:
         conditions.append(models.FieldCondition(key=path, match=models.MatchAny(any=strings)))
     if len(numbers) > _FAN_OUT:
-        integers = [int(number) for number in numbers if number == int(number) and abs(number) < _INT64]
+        integers = [int(number) for number in numbers if number == int(number) and -_INT64 <= number < _INT64]
         conditions.append(models.FieldCondition(key=path, match=models.MatchAny(any=integers)))
         numbers = [number for number in numbers if not _is_beyond_floats(number)]
     conditions += _branches(path, numbers)
