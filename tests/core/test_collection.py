@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import re
 import uuid
 import warnings
 from collections.abc import Callable
@@ -414,10 +415,11 @@ def test_what_is_not_to_be_created_is_not_found(words: WordEmbedder) -> None:
     assert not client.collection_exists("nowhere")
 
 
+@pytest.mark.parametrize("lone", ["plum", b"1", bytearray(b"1"), 49, np.int64(49), uuid.UUID(int=49)], ids=repr)
 @pytest.mark.parametrize("call", ["delete", "get"])
-def test_a_lone_id_is_not_taken_for_its_letters(fruits: MultivectorCollection, call: str) -> None:
-    with pytest.raises(InvalidInput, match=r"\['plum'\]"):
-        getattr(fruits, call)("plum")
+def test_a_lone_id_is_not_taken_for_its_letters(fruits: MultivectorCollection, call: str, lone: Any) -> None:
+    with pytest.raises(InvalidInput, match=re.escape(f"[{lone!r}]")):
+        getattr(fruits, call)(lone)
 
 
 def test_one_vector_a_point_is_no_multivector(words: WordEmbedder) -> None:

@@ -139,6 +139,14 @@ def test_poisoned_records_are_left_out_when_asked(make_collection: Make) -> None
     assert sorted(record.id for record in collection.scroll()) == ["a", "d", "g"]
 
 
+@pytest.mark.parametrize("word", ["raises", "ignore", "", None, True])
+def test_a_word_for_errors_that_says_neither_is_refused(collection: MultivectorCollection, word: Any) -> None:
+    with pytest.raises(InvalidInput, match=r"on_error=.*: give 'raise' or 'skip'"):
+        collection.add(["fine", None], on_error=word)  # type: ignore[list-item]
+
+    assert collection.count() == 0
+
+
 def test_a_poisoned_list_is_refused_before_anything_is_written(collection: MultivectorCollection) -> None:
     with pytest.raises(InvalidInput, match="text 1 is None"):
         collection.add(POISON)

@@ -33,7 +33,8 @@ class Source:
         """Refuse a string, whose characters would be taken for texts, and vectors of no stage."""
         for name in ("metadatas", "ids", "extras", "encoded_as", "vectors"):
             column = getattr(self, name)
-            if isinstance(column, str | bytes) or (isinstance(column, Mapping) and name in ("metadatas", "extras")):
+            kinds = str | bytes | bytearray | (Mapping if name in ("metadatas", "extras") else str)
+            if isinstance(column, kinds):
                 raise InvalidInput(f"{name} is a single {type(column).__name__}; give one for each text: {name}=[...]")
         if self.stage_vectors is not None and not isinstance(self.stage_vectors, Mapping):
             raise InvalidInput(

@@ -22,7 +22,7 @@ from colbert_qdrant.collection.columns import Source, check_records
 from colbert_qdrant.collection.operations import Begin, Call, Finish, Operation, Start
 from colbert_qdrant.collection.patience import patient
 from colbert_qdrant.collection.points import NewRecord, PointId, Wire
-from colbert_qdrant.collection.reports import AddReport, Failure, OnError
+from colbert_qdrant.collection.reports import AddReport, Failure, OnError, check_on_error
 from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.embedders import encoded_all
 from colbert_qdrant.errors import ColbertQdrantError, CollectionMismatch, InvalidInput
@@ -67,6 +67,7 @@ def add(
 ) -> Operation[tuple[AddReport, Layout]]:
     """Store records; see `MultivectorCollection.add`. The layout comes back with stages that others have added."""
     points.check_writable(layout)
+    check_on_error(on_error)
     report = AddReport()
     as_opened = layout
     layout = replace(layout, name=(yield from administration.target(layout)))  # all into one, whatever is published

@@ -200,7 +200,7 @@ def encoded(layout: Layout, queries: Sequence[Query]) -> Operation[list[Multivec
 
 def check_ids(ids: Iterable[RecordId]) -> list[RecordId]:
     """Return ids as a list; refuse a lone one, whose letters would be taken for ids."""
-    if isinstance(ids, str | int | UUID):
+    if isinstance(ids, str | bytes | bytearray | memoryview) or not isinstance(ids, Iterable):
         raise InvalidInput(f"ids={ids!r} is a single id; give a list: [{ids!r}]")
     return list(ids)
 

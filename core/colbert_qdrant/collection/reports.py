@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from colbert_qdrant.collection.operations import RecordId
+from colbert_qdrant.errors import InvalidInput
 from colbert_qdrant.notebook import counts_html
 
 OnError: TypeAlias = Literal["raise", "skip"]
+
+
+def check_on_error(on_error: OnError) -> None:
+    """Refuse a word that says neither, such as "ignore", which would do as one of them does.
+
+    Raises
+    ------
+    InvalidInput
+        Names the two.
+    """
+    if on_error not in get_args(OnError):
+        raise InvalidInput(f"on_error={on_error!r:.60}: give {' or '.join(map(repr, get_args(OnError)))}")
 
 
 @dataclass(frozen=True, slots=True)
