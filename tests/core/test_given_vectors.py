@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,20 @@ def test_some_may_be_given_and_others_encoded(collection: MultivectorCollection,
 
     assert (report.added, report.encoded) == (3, 1)
     assert collection.search("green pie", 1)[0].text == TEXTS[1]
+
+
+def test_a_generator_may_fill_one_buffer_again_and_again(collection: MultivectorCollection) -> None:
+    buffer = np.zeros((1, 16), np.float32)
+
+    def filled() -> Iterator[np.ndarray]:
+        for place in range(3):
+            buffer[:] = np.eye(16)[place]
+            yield buffer
+
+    collection.add(TEXTS, ids=["a", "b", "c"], vectors=filled())
+
+    stored = [record.vectors for record in collection.get(["a", "b", "c"], with_vectors=True)]
+    np.testing.assert_allclose(np.concatenate(stored), np.eye(16)[:3])  # type: ignore[arg-type]
 
 
 def test_given_vectors_never_stand_for_the_text(collection: MultivectorCollection, vectors: Any) -> None:

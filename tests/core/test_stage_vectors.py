@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -80,6 +80,19 @@ def test_the_same_again_are_unchanged_and_others_replace_them(docs: MultivectorC
     report = docs.add(TEXTS, ids=IDS, stage_vectors={"dense": [[0.0, 1.0, 0.0], *GIVEN[1:]]})
     assert (report.updated, report.unchanged) == (1, 2)
     np.testing.assert_allclose(stored(docs, "dense")["a"], [0, 1, 0], atol=1e-3)
+
+
+def test_a_generator_may_fill_one_buffer_again_and_again(docs: MultivectorCollection) -> None:
+    buffer = np.zeros(3, np.float32)
+
+    def filled() -> Iterator[np.ndarray]:
+        for vector in GIVEN:
+            buffer[:] = vector
+            yield buffer
+
+    docs.add(TEXTS, ids=IDS, stage_vectors={"dense": filled()})
+
+    np.testing.assert_allclose([stored(docs, "dense")[each] for each in IDS], np.eye(3), atol=1e-3)
 
 
 def test_the_largest_index_of_a_sparse_vector_is_taken(docs: MultivectorCollection) -> None:

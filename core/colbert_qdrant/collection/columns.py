@@ -104,6 +104,8 @@ def check_records(
                 values.get("vectors"),
                 dim,
             )
+            if record.vectors is not None and not source.is_at_hand:  # a generator may fill one buffer again and again
+                record = replace(record, vectors=record.vectors.copy())
             if of_stage:
                 given = {name: values[column] for column, name in of_stage.items()}
                 record = replace(record, stage_vectors=stage_vectors.check_given(stages, given, position))

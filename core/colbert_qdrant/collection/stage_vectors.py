@@ -94,7 +94,7 @@ def _checked(stage: Stage, vector: Any, whose: str) -> Any:
     if isinstance(params, models.SparseVectorParams):
         return as_sparse(vector, whose)
     try:
-        array = np.asarray(vector, dtype=np.float32)
+        array = np.array(vector, dtype=np.float32)  # a copy: a generator may fill one buffer again and again
     except (TypeError, ValueError) as error:
         raise InvalidInput(f"{whose} is no vector of numbers ({error})") from None
     if array.shape != (params.size,):
