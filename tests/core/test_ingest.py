@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 from qdrant_client import QdrantClient
 
-from colbert_qdrant import MultivectorCollection
+from colbert_qdrant import MultivectorCollection, Storage
 from colbert_qdrant.collection.ingest import WINDOW
 from colbert_qdrant.collection.patience import WRITING
 from colbert_qdrant.collection.points import point_id
@@ -145,6 +146,32 @@ def test_a_word_for_errors_that_says_neither_is_refused(collection: MultivectorC
         collection.add(["fine", None], on_error=word)  # type: ignore[list-item]
 
     assert collection.count() == 0
+
+
+class Long(WordEmbedder):
+    """Leaves its vectors their lengths."""
+
+    settings: ClassVar[dict[str, Any]] = {"model": "long", "dim": 16, "normalize": False}
+
+    def _encode(self, text: str) -> np.ndarray:
+        return super()._encode(text) * (1e6 if "long" in text else 10)
+
+
+@pytest.mark.parametrize("given", [False, True], ids=["encoded", "given"])
+def test_a_value_that_half_precision_makes_infinite_fails_alone(make_collection: Make, given: bool) -> None:
+    texts = ["short", "long", "other"]
+    vectors = list(Long().embed(texts)) if given else None
+    half, full = make_collection(Long()), make_collection(Long(), storage=Storage(datatype="float32"))
+
+    report = half.add(texts, ids=texts, vectors=vectors, on_error="skip")
+
+    assert [failure.id for failure in report.failed] == ["long"]
+    assert re.search(r"half precision.* ends at 65,504.*Storage\(datatype='float32'\)", report.failed[0].reason)
+    assert {hit.id for hit in half.search("short")} == {"short", "other"}
+    with pytest.raises(InvalidInput, match=r"query: a value of .* half precision"):
+        half.search("long")
+    assert full.add(texts, ids=texts, vectors=vectors).added == 3
+    assert full.search("long", 1)[0].id == "long"
 
 
 def test_a_poisoned_list_is_refused_before_anything_is_written(collection: MultivectorCollection) -> None:

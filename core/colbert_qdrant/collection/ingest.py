@@ -135,7 +135,8 @@ def encode(layout: Layout, records: Sequence[NewRecord], embedder: Embedder) -> 
             if record.vectors is None and not record.encoded_as.strip():
                 # Its markers alone would rank it before texts on another subject.
                 vectors = np.zeros((1, layout.dim), np.float32)
-            results.append({layout.vector_name: points.check_multivector(vectors, layout.dim, _named(record))})
+            checked = points.check_multivector(vectors, layout.dim, _named(record), layout.largest)
+            results.append({layout.vector_name: checked})
         except InvalidInput as error:
             results.append(error)
     good = [number for number, result in enumerate(results) if isinstance(result, dict)]

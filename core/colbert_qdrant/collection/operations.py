@@ -193,7 +193,7 @@ def encoded(layout: Layout, queries: Sequence[Query]) -> Operation[list[Multivec
     texts = [check_query(query) for query in queries if isinstance(query, str)]
     fresh: Iterator[Any] = iter((yield EncodeQueries(texts))) if texts else iter(())
     return [
-        points.check_multivector(next(fresh) if isinstance(query, str) else query, layout.dim, "query")
+        points.check_multivector(next(fresh) if isinstance(query, str) else query, layout.dim, "query", layout.largest)
         for query in queries
     ]
 

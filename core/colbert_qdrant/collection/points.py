@@ -251,13 +251,13 @@ def _check_extra(extra: Any, what: str) -> dict[str, Any]:
     return checked
 
 
-def check_multivector(vectors: Any, dim: int, what: str) -> Multivector:
+def check_multivector(vectors: Any, dim: int, what: str, largest: float = math.inf) -> Multivector:
     """Return token vectors as ``(tokens, dim)`` float32.
 
     Raises
     ------
     InvalidInput
-        Another shape or dimension, no rows, or a value that is not finite.
+        Another shape or dimension, no rows, a value that is not finite, or one beyond the largest that is stored.
     PointTooLarge
         More numbers than Qdrant takes for one point.
     """
@@ -270,6 +270,11 @@ def check_multivector(vectors: Any, dim: int, what: str) -> Multivector:
     if not np.isfinite(array).all():
         row = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
         raise InvalidInput(f"{what}: vector {row} has a value that is NaN or infinite; the model gave no usable output")
+    if largest < math.inf and (most := float(np.abs(array).max())) > largest:
+        raise InvalidInput(
+            f"{what}: a value of {most:,.0f}, and half precision, in which the collection stores them, ends at "
+            f"{largest:,.0f}: bring the vectors to length 1, or make the collection with Storage(datatype='float32')"
+        )
     if array.size >= MAX_ELEMENTS:
         raise _too_large(what, len(array), dim)
     return array

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -56,6 +57,8 @@ class Layout:
         Of each shard in a cluster.
     is_alias
         Whether the name is not the collection's own, and may come to stand for another one.
+    largest
+        The largest number that a token vector is stored with.
     """
 
     name: str
@@ -71,6 +74,7 @@ class Layout:
     shard_key: str | int | None = None
     copies: int = 1
     is_alias: bool = False
+    largest: float = math.inf
 
     def __post_init__(self) -> None:
         """Refuse names that would make the payload ambiguous."""
@@ -219,6 +223,7 @@ def attach(
         oversampling=oversampling,
         made_by_hand=not made_with,
         copies=copies(info),
+        largest=_largest(by_name[vector]),
     )
     if upgraded is None:
         return fitting
@@ -235,6 +240,15 @@ def dense_vectors(info: models.CollectionInfo) -> dict[str, models.VectorParams]
     """Return the dense vectors, single and multi, by name; the unnamed one is ``""``."""
     vectors = info.config.params.vectors or {}
     return dict(vectors) if isinstance(vectors, Mapping) else {UNNAMED_VECTOR: vectors}
+
+
+def _largest(params: models.VectorParams) -> float:
+    """Return the largest number that a vector is stored with: beyond it half precision is infinite, and no score one.
+
+    https://en.wikipedia.org/wiki/Half-precision_floating-point_format
+    """
+    is_half = params.datatype == models.Datatype.FLOAT16
+    return 65_504.0 if is_half and params.distance == models.Distance.DOT else math.inf  # cosine's have length 1
 
 
 def copies(info: models.CollectionInfo) -> int:
