@@ -222,6 +222,19 @@ def test_a_collection_made_by_hand_is_searched_with_the_model_named(tmp_path: Pa
     assert '{"description": "A boy named Kubo' in named.stdout
 
 
+def test_a_collection_with_keys_of_its_own_is_searched_and_filled_by_them(tmp_path: Path) -> None:
+    place = {"path": tmp_path / "store", "content_key": "text", "metadata_key": "about"}
+    with MultivectorCollection("documents", OFFLINE_MODEL, **place) as collection:
+        collection.add(["A boy named Kubo must locate a magical suit of armour."], [{"year": 2016}])
+
+    [hit] = answer("search", QUESTION, "--path", tmp_path / "store", "--filter", "year>=2016")["hits"]
+    answer("index", write_rows(tmp_path / "rows.jsonl", [{"text": "clear me"}]), "--path", tmp_path / "store")
+
+    assert hit["text"].startswith("A boy named Kubo")
+    with MultivectorCollection("documents", OFFLINE_MODEL, **place) as collection:
+        assert {record.text for record in collection.scroll()} == {hit["text"], "clear me"}
+
+
 def test_what_a_document_holds_does_not_steer_the_terminal(index: Callable[..., Any], tmp_path: Path) -> None:
     index(write_rows(tmp_path / "rows.jsonl", [{"_id": "\x1b[2Jid", "title": "\x1b]0;", "text": "clear \x1b[2J me"}]))
 
