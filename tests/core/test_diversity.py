@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -54,6 +56,14 @@ def test_likeness_is_with_any_of_the_chosen() -> None:
 @pytest.mark.parametrize("k", [1, 2, 9])
 def test_k_is_the_most(k: int) -> None:
     assert len(diversified([BEST, TWIN], len(QUERY), k=k, lambda_mult=0.5)) == min(k, 2)
+
+
+def test_a_hit_without_vectors_is_like_no_other() -> None:
+    bare = replace(hit("bare", [0]), vectors=None)
+
+    chosen = diversified([BEST, TWIN, bare], len(QUERY), k=3, lambda_mult=0.3)
+
+    assert [hit.id for hit in chosen] == ["best", "bare", "twin"]
 
 
 def test_no_hits() -> None:

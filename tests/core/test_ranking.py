@@ -139,6 +139,16 @@ def test_a_boost_works_on_a_blend(docs: MultivectorCollection) -> None:
     assert [hit.score for hit in hits] == pytest.approx([2 * hit.score for hit in plain], abs=1e-2)
 
 
+def test_a_hit_without_token_vectors_takes_part_in_diversity(docs: MultivectorCollection) -> None:
+    [vector] = mean_vector([QUERY])
+    point = models.PointStruct(id=7, vector={"dense": vector.tolist()}, payload={"page_content": QUERY})
+    docs.engine.call("upsert", {"collection_name": docs.name, "points": [point], "wait": True})
+
+    hits = docs.search(QUERY, 7, final=Blend({"maxsim": 0.1, "dense": 0.9}), mmr=models.Mmr(diversity=0.3))
+
+    assert {hit.id for hit in hits} == {*IDS, "7"}
+
+
 def test_a_boost_needs_no_stage(make_collection: Make) -> None:
     collection = make_collection()
     collection.add(TEXTS, METADATAS, IDS)

@@ -9,6 +9,7 @@ import numpy as np
 from colbert_qdrant.collection.points import Hit
 from colbert_qdrant.errors import InvalidInput
 from colbert_qdrant.scoring import maxsim
+from colbert_qdrant.types import Multivector
 
 
 def diversified(hits: Sequence[Hit], query_vectors: int, *, k: int, lambda_mult: float) -> list[Hit]:
@@ -17,6 +18,7 @@ def diversified(hits: Sequence[Hit], query_vectors: int, *, k: int, lambda_mult:
     Relevance is MaxSim for each query vector, likeness the MaxSim of the candidate with a chosen document for each of
     the candidate's vectors: both are mean cosines, so `lambda_mult` weighs like with like. Qdrant's own MMR weighs the
     sums. A document has many times the vectors of a query, and nothing but likeness counts at a `lambda_mult` of 0.9.
+    A hit that has no vectors, as another program may store one, is like no other.
 
     Parameters
     ----------
@@ -42,7 +44,6 @@ def diversified(hits: Sequence[Hit], query_vectors: int, *, k: int, lambda_mult:
         raise InvalidInput(f"k={k}: ask for at least 1 document")
     if not 0 <= lambda_mult <= 1:
         raise InvalidInput(f"lambda_mult={lambda_mult:g}: give 0 (the least alike) to 1 (the most relevant)")
-    vectors = [hit.vectors for hit in hits if hit.vectors is not None]
     relevance = np.array([hit.score for hit in hits]) / query_vectors
     likeness = np.zeros(len(hits))
     chosen: list[int] = []
@@ -50,6 +51,10 @@ def diversified(hits: Sequence[Hit], query_vectors: int, *, k: int, lambda_mult:
         gain = lambda_mult * relevance - (1 - lambda_mult) * likeness
         gain[chosen] = -np.inf
         chosen.append(int(gain.argmax()))
-        latest = vectors[chosen[-1]]
-        likeness = np.maximum(likeness, [float(maxsim(own, [latest])[0]) / len(own) for own in vectors])
+        latest = hits[chosen[-1]].vectors
+        likeness = np.maximum(likeness, [_likeness(hit.vectors, latest) for hit in hits])
     return [hits[index] for index in chosen]
+
+
+def _likeness(vectors: Multivector | None, chosen: Multivector | None) -> float:
+    return 0.0 if vectors is None or chosen is None else float(maxsim(vectors, [chosen])[0]) / len(vectors)
