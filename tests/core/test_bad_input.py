@@ -273,6 +273,26 @@ def test_a_megabyte_of_text_is_cut_to_what_the_model_reads(offline: ColbertEmbed
     assert len(vectors) == 512
 
 
+@pytest.mark.parametrize(
+    ("condition", "reason"),
+    [
+        (models.HasIdCondition(has_id=["mine"]), "has_id: 'mine' is no id of Qdrant's"),
+        (models.HasIdCondition(has_id=[1, -1]), "has_id: -1 is no id of Qdrant's"),
+        (models.Filter(min_should=models.MinShould(conditions=[], min_count=0)), "min_count=0: give 1 or more"),
+    ],
+)
+def test_a_condition_that_engines_answer_differently_is_refused_on_all(
+    collection: MultivectorCollection, condition: Any, reason: str
+) -> None:
+    collection.add(["a"], ids=["mine"])
+
+    for filter in (models.Filter(must=[condition]), models.Filter(must_not=[models.Filter(should=[condition])])):
+        with pytest.raises(InvalidInput, match=reason):
+            collection.search("a", filter=filter)
+        with pytest.raises(InvalidInput, match=reason):
+            collection.delete(filter=filter)
+
+
 def nested_filter(levels: int) -> models.Filter:
     filter = models.Filter(must=[models.FieldCondition(key="metadata.a", match=models.MatchValue(value=1))])
     for _ in range(levels - 1):

@@ -29,6 +29,8 @@ METADATAS: list[dict[str, Any]] = [
     {"stars": 2},
 ]
 QUERY = "red apple"
+PRICE = models.FieldCondition(key="metadata.price", range=models.Range(gte=1 / 11, lte=1 / 11))
+NOTHING = models.FieldCondition(key="metadata.price", match=models.MatchValue(value="nothing"))
 
 
 def mean_vector(texts: list[str]) -> list[np.ndarray]:
@@ -139,6 +141,18 @@ def test_a_boost_works_on_a_blend(docs: MultivectorCollection) -> None:
     assert [hit.score for hit in hits] == pytest.approx([2 * hit.score for hit in plain], abs=1e-2)
 
 
+@pytest.mark.parametrize("asked", [PRICE, models.Filter(must_not=[NOTHING], must=[PRICE])], ids=["bare", "in a filter"])
+def test_a_condition_of_a_boost_finds_the_numbers_that_a_filter_finds(make_collection: Make, asked: Any) -> None:
+    collection = make_collection()
+    collection.add(["red apple", "red sky"], [{"price": 1 / 11}, {"price": 5}], ["a", "b"])
+    boost = models.SumExpression(sum=["$score", models.MultExpression(mult=[10.0, asked])])
+
+    hits = collection.search("red", boost=models.FormulaQuery(formula=boost))
+
+    assert {hit.id: round(hit.score) for hit in hits} == {"a": 11, "b": 1}
+    assert collection.search("red", boost=boost) == hits
+
+
 def test_a_hit_without_token_vectors_takes_part_in_diversity(docs: MultivectorCollection) -> None:
     [vector] = mean_vector([QUERY])
     point = models.PointStruct(id=7, vector={"dense": vector.tolist()}, payload={"page_content": QUERY})
@@ -216,6 +230,7 @@ def test_what_a_point_is_grouped_by(path: str, values: list[Any]) -> None:
         ({"final": "bm25"}, "final is a str"),
         ({"final": Blend({"maxsim": 1, "bm25": 1})}, "'bm25' is no stage .* maxsim, dense, sparse"),
         ({"boost": {"sum": ["$score"]}}, "boost is a dict"),
+        ({"boost": models.SumExpression(sum=["$score", models.HasIdCondition(has_id=["a"])])}, "has_id: 'a'"),
         ({"group_by": "doc", "mmr": models.Mmr(diversity=0.5)}, "mmr and group_by"),
         ({"group_by": ""}, "metadata key"),
     ],

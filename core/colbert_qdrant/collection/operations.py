@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 from uuid import UUID
 
+from pydantic import BaseModel
 from qdrant_client import models
 
 from colbert_qdrant.checks import check_query
@@ -33,6 +34,7 @@ from colbert_qdrant.errors import EngineUnavailable, InvalidInput
 from colbert_qdrant.types import Multivector
 
 T = TypeVar("T")
+Condition = TypeVar("Condition", bound=BaseModel)
 
 Query: TypeAlias = str | Multivector
 RecordId: TypeAlias = str | int | UUID
@@ -206,17 +208,26 @@ def check_ids(ids: Iterable[RecordId]) -> list[RecordId]:
 
 
 def check_filter(filter: models.Filter | None) -> models.Filter | None:
-    """Return a filter that asks for numbers as they are stored.
+    """Return a filter that asks for numbers as they are stored; see `check_condition` for what it may not have.
 
-    Refused is what is no Qdrant filter, as a dict would be dropped or misread further down, and one nested too deep.
-    A filter in a filter takes two levels of the request, as a dict of metadata does (`MAX_DEPTH`); a nested one takes
-    four. The embedded engine writes a delete's filter to its log, and could not read it again.
+    Refused is what is no Qdrant filter, as a dict would be dropped or misread further down.
     """
     if filter is None:
         return None
     if not isinstance(filter, models.Filter):
         raise InvalidInput(f"filter is a {type(filter).__name__}; give a qdrant_client.models.Filter")
-    inside: list[tuple[Any, int]] = [(filter, 1)]
+    return check_condition(filter)
+
+
+def check_condition(asked: Condition) -> Condition:
+    """Return a condition, such as a filter, that asks for numbers as they are stored.
+
+    Refused is one nested too deep. A filter in a filter takes two levels of the request, as a dict of metadata does
+    (`MAX_DEPTH`); a nested one takes four. The embedded engine writes a delete's filter to its log, and could not read
+    it again. Refused, too, is what a server refuses and one of the other engines answers: ids that are none of
+    Qdrant's, and conditions of which no one is to hold.
+    """
+    inside: list[tuple[Any, int]] = [(asked, 1)]
     while inside:
         condition, depth = inside.pop()
         if depth > MAX_DEPTH:
@@ -226,14 +237,31 @@ def check_filter(filter: models.Filter | None) -> models.Filter | None:
             )
         if isinstance(condition, models.NestedCondition):
             inside.append((condition.nested.filter, depth + 1))
+        elif isinstance(condition, models.HasIdCondition):
+            for point_id in condition.has_id:
+                _check_point_id(point_id)
         elif isinstance(condition, models.Filter):
+            if condition.min_should is not None and condition.min_should.min_count < 1:
+                raise InvalidInput(f"min_count={condition.min_should.min_count}: give 1 or more")
             for conditions in (condition.must, condition.should, condition.must_not, _at_least(condition)):
                 beneath = conditions if isinstance(conditions, list) else [conditions]
-                inside.extend((one, depth + 1) for one in beneath if isinstance(one, _HOLDS_OTHERS))
-    return numbers.in_filter(filter)
+                inside.extend((one, depth + 1) for one in beneath if isinstance(one, _LOOKED_INTO))
+    return numbers.in_filter(asked)
 
 
-_HOLDS_OTHERS = (models.Filter, models.NestedCondition)
+_LOOKED_INTO = (models.Filter, models.NestedCondition, models.HasIdCondition)
+
+
+def _check_point_id(point_id: Any) -> None:
+    try:
+        known = 0 <= point_id < 2**64 if isinstance(point_id, int) else bool(UUID(str(point_id)))
+    except ValueError:
+        known = False
+    if not known:
+        raise InvalidInput(
+            f"has_id: {point_id!r:.60} is no id of Qdrant's, a whole number or a UUID; any other id of a record stands "
+            f"in its payload: FieldCondition(key={points.ID_KEY!r}, match=MatchValue(value=...))"
+        )
 
 
 def _at_least(filter: models.Filter) -> list[models.Condition] | None:

@@ -11,8 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
+from pydantic import BaseModel
 from qdrant_client import models
 
+from colbert_qdrant.collection.operations import check_condition
 from colbert_qdrant.collection.stages import Stage
 from colbert_qdrant.errors import InvalidInput
 
@@ -40,7 +42,8 @@ class Blend:
     weights
         By the name of a stage, ``"maxsim"`` among them; those that are not named have no say.
     by
-        ``"scores"``, or ``"ranks"``: reciprocal ranks, for parts whose scores don't compare.
+        ``"scores"``, or ``"ranks"``: reciprocal ranks, for parts whose scores don't compare. Documents that a part
+        scores alike have its ranks in any order, and may change places from one search to the next.
     half
         The score of a sparse stage that counts half.
 
@@ -123,20 +126,37 @@ class Blend:
 def as_formula(boost: Boost | None) -> models.FormulaQuery | None:
     """Return a boost as the query that carries it out; ``"$score"`` in it is the score so far.
 
+    Its conditions ask for numbers as they are stored, as those of a filter do.
+
     Raises
     ------
     InvalidInput
-        It is no formula of Qdrant's.
+        It is no formula of Qdrant's, or has a condition that no filter may have.
     """
-    if boost is None or isinstance(boost, models.FormulaQuery):
-        return boost
+    if boost is None:
+        return None
     expressions = tuple(kind for kind in get_args(models.Expression) if isinstance(kind, type))
-    if not isinstance(boost, expressions):
+    if not isinstance(boost, (models.FormulaQuery, *expressions)):
         raise InvalidInput(
             f"boost is a {type(boost).__name__}; give a formula of qdrant_client.models, such as SumExpression(sum=["
             "'$score', MultExpression(mult=[0.5, 'metadata.stars'])])"
         )
-    return models.FormulaQuery(formula=boost)
+    whole = boost if isinstance(boost, models.FormulaQuery) else models.FormulaQuery(formula=boost)
+    checked: models.FormulaQuery = _checked(whole)
+    return checked
+
+
+def _checked(part: Any) -> Any:
+    """Return a part of a formula with what becomes of the conditions in it."""
+    if isinstance(part, get_args(models.Condition)):
+        return check_condition(part)
+    if isinstance(part, list):
+        return [_checked(each) for each in part]
+    if not isinstance(part, BaseModel):
+        return part
+    values = {name: getattr(part, name) for name in type(part).model_fields}
+    changes = {name: new for name, value in values.items() if (new := _checked(value)) != value}
+    return part.model_copy(update=changes) if changes else part
 
 
 def _score(number: int) -> str:
