@@ -13,7 +13,7 @@ from qdrant_client import models
 
 from colbert_qdrant import Blend, Bm25, Dense, MultivectorCollection, Sparse
 from colbert_qdrant.collection.grouping import values_at
-from colbert_qdrant.errors import CollectionMismatch, InvalidInput
+from colbert_qdrant.errors import CollectionMismatch, EngineError, InvalidInput
 from conftest import WordEmbedder
 
 Make = Callable[..., MultivectorCollection]
@@ -151,6 +151,11 @@ def test_a_condition_of_a_boost_finds_the_numbers_that_a_filter_finds(make_colle
 
     assert {hit.id: round(hit.score) for hit in hits} == {"a": 11, "b": 1}
     assert collection.search("red", boost=boost) == hits
+
+
+def test_a_formula_that_can_not_be_computed_says_why(docs: MultivectorCollection) -> None:
+    with pytest.raises(EngineError, match=r"(?i)no (value|number)"):
+        docs.search(QUERY, boost=models.SumExpression(sum=["$score", "metadata.missing"]))
 
 
 def test_a_hit_without_token_vectors_takes_part_in_diversity(docs: MultivectorCollection) -> None:
