@@ -130,6 +130,22 @@ BAD = {
     "a query with a lone surrogate": (searching(query="\ud800"), InvalidInput, "lone surrogate"),
     "a limit of zero": (searching(query="a", limit=0), InvalidInput, "limit=0"),
     "a negative offset": (searching(query="a", offset=-1), InvalidInput, "offset=-1"),
+    "a batch that is a string": (
+        lambda: MultivectorCollection("bad", WordEmbedder()).search_batch("ab"),
+        InvalidInput,
+        "queries='ab' is a single query",
+    ),
+    "a threshold that is NaN": (
+        searching(query="a", score_threshold=float("nan")),
+        InvalidInput,
+        "score_threshold=nan",
+    ),
+    "a relevance that is a string": (searching(query="a", min_relevance="1"), InvalidInput, "min_relevance='1'"),
+    "a threshold that is a string": (
+        searching(query="a", score_threshold="0.1"),
+        InvalidInput,
+        "score_threshold='0.1'",
+    ),
     "a filter that is a dict": (searching(query="a", filter={"a": 1}), InvalidInput, "filter is a dict"),
     "another dimension": (lambda: reopened_with(8), CollectionMismatch, "16 dimensions, the model's 8"),
     "an unknown model": (lambda: ColbertEmbedder("no-such-model"), UnknownModel, "'no-such-model'.*colbertv2"),

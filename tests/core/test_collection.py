@@ -105,6 +105,15 @@ def test_offset_and_limit_page_through_the_hits(fruits: MultivectorCollection) -
     assert [hit.id for hit in fruits.search("red apple sky", limit=2, offset=1)] == everything[1:3]
 
 
+@pytest.mark.parametrize("boost", [None, models.SumExpression(sum=["$score", 0.0])], ids=["plain", "boost"])
+def test_a_hit_passes_the_threshold_of_its_own_score(fruits: MultivectorCollection, boost: Any) -> None:
+    fruits.add([""], ids=["without a word"])
+    hits = fruits.search("red apple sky", boost=boost)
+
+    for number, hit in enumerate(hits, start=1):
+        assert fruits.search("red apple sky", score_threshold=hit.score, boost=boost) == hits[:number]
+
+
 def test_a_threshold_leaves_out_lower_scores(fruits: MultivectorCollection) -> None:
     hits = fruits.search("red apple", limit=4)
 

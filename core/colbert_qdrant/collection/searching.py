@@ -37,6 +37,9 @@ from colbert_qdrant.collection.stages import CANDIDATES, Stage
 from colbert_qdrant.errors import InvalidInput, UnsupportedByEngine
 from colbert_qdrant.types import Multivector
 
+_HAIR = 1e-3
+"""How much lower than a threshold an engine is asked, as it rounds and may leave out what is equal; we look again."""
+
 
 class SearchKeywords(TypedDict, total=False):
     """The fields of `SearchOptions` but `limit`, as keyword arguments of `search` and `search_batch`."""
@@ -128,6 +131,8 @@ class SearchOptions:
                 raise InvalidInput(f"{name}={value!r}: give a whole number, {least} or more")
             object.__setattr__(self, name, int(value))  # numpy's among them; frozen for everybody else
         check_relevance(self.min_relevance)
+        if self.score_threshold is not None and not _is_finite(self.score_threshold):
+            raise InvalidInput(f"score_threshold={self.score_threshold!r}: give a finite number")
         if self.fusion not in ("rrf", "dbsf"):
             raise InvalidInput(f"fusion={self.fusion!r}: use 'rrf' or 'dbsf'")
         if self.final is not None and not isinstance(self.final, Blend):
@@ -163,6 +168,8 @@ def search(layout: Layout, query: Query, options: SearchOptions) -> Operation[li
 
 def search_batch(layout: Layout, queries: Sequence[Query], options: SearchOptions) -> Operation[list[list[Hit]]]:
     """Answer several queries: encoded together, asked in one request."""
+    if isinstance(queries, str):
+        raise InvalidInput(f"queries={queries!r:.60} is a single query; give a list, or search for it")
     queries = list(queries)
     if not queries:
         return []
@@ -236,8 +243,14 @@ def score(
 
 def check_relevance(min_relevance: float | None) -> None:
     """Refuse what is no relevance: a MaxSim given in its place would let nothing through."""
-    if min_relevance is not None and not 0 <= min_relevance <= 1:
-        raise InvalidInput(f"min_relevance={min_relevance}: give 0 to 1; score_threshold= takes a MaxSim")
+    if min_relevance is not None and not (_is_finite(min_relevance) and 0 <= min_relevance <= 1):
+        raise InvalidInput(f"min_relevance={min_relevance!r}: give 0 to 1; score_threshold= takes a MaxSim")
+
+
+def _is_finite(number: Any) -> bool:
+    """Tell a number of 32 bits, numpy's among them: no engine counts in more."""
+    is_number = isinstance(number, int | float | np.integer | np.floating) and not isinstance(number, bool)
+    return is_number and bool(-3e38 < number < 3e38)
 
 
 def _as_consistency(asked: Any) -> models.ReadConsistencyType | int | None:
@@ -389,11 +402,13 @@ def _given(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _lowest_score(options: SearchOptions, query_vectors: int) -> float | None:
-    """Return the lowest MaxSim that either threshold lets through."""
-    stated = [] if options.score_threshold is None else [options.score_threshold]
-    if options.min_relevance:  # at 0 everything passes; a hair lower, as an engine rounds: `_hits` looks again
-        stated.append(options.min_relevance * query_vectors - 1e-3)
-    return max(stated) / _scale(options, query_vectors) if stated else None
+    """Return what to ask Qdrant for, so that nothing is missing that either threshold lets through."""
+    stated = [] if options.score_threshold is None else [float(options.score_threshold)]
+    if options.min_relevance:  # at 0 everything passes
+        stated.append(options.min_relevance * query_vectors)
+    if not stated:
+        return None
+    return (max(stated) - _HAIR * max(1.0, abs(max(stated)))) / _scale(options, query_vectors)
 
 
 def _scale(options: SearchOptions, query_vectors: int) -> float:
@@ -403,10 +418,9 @@ def _scale(options: SearchOptions, query_vectors: int) -> float:
 
 def _hits(found: Sequence[models.ScoredPoint], layout: Layout, query_vectors: int, options: SearchOptions) -> list[Hit]:
     scale = _scale(options, query_vectors)
-    lowest = _lowest_score(options, query_vectors)
-    if lowest is not None:  # 1.16 holds no formula's scores against it; engines count in 32 bits
-        found = [point for point in found if np.float32(point.score) >= np.float32(lowest)]
     hits = [points.to_hit(point, layout, query_vectors, scale) for point in found]
+    if options.score_threshold is not None:  # 1.16 holds no formula's scores against it; engines count in 32 bits
+        hits = [hit for hit in hits if np.float32(hit.score) >= np.float32(options.score_threshold)]
     return [hit for hit in hits if hit.relevance >= (options.min_relevance or 0)]
 
 
