@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from qdrant_client import QdrantClient, models
 
-from colbert_qdrant import AsyncMultivectorCollection, MultivectorCollection
+from colbert_qdrant import AsyncMultivectorCollection, Bm25, Dense, MultivectorCollection
 from colbert_qdrant.collection.conditions import equal, in_metadata
 from colbert_qdrant.collection.schema import METADATA_KEY
 from colbert_qdrant.collection.searching import SearchKeywords, SearchOptions
@@ -103,6 +103,63 @@ def test_offset_and_limit_page_through_the_hits(fruits: MultivectorCollection) -
     everything = [hit.id for hit in fruits.search("red apple sky", limit=4)]
 
     assert [hit.id for hit in fruits.search("red apple sky", limit=2, offset=1)] == everything[1:3]
+
+
+@pytest.mark.parametrize("limit", [1, 3, 10])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"mmr": models.Mmr(diversity=0.3)},
+        {"boost": models.SumExpression(sum=["$score", 0.0])},
+        {"with_vectors": True},
+    ],
+    ids=["plain", "mmr", "boost", "vectors"],
+)
+def test_pages_of_equal_scores_lose_and_repeat_nothing(
+    collection: MultivectorCollection, limit: int, options: dict[str, Any]
+) -> None:
+    collection.add(["red apple", *["red sky"] * 23, "blue sky"], [{"n": n} for n in range(25)], ids=range(25))
+
+    hits = [hit for at in range(0, 25, limit) for hit in collection.search("red sky", limit, offset=at, **options)]
+
+    assert sorted(hit.metadata["n"] for hit in hits) == list(range(25))
+    assert all((hit.vectors is not None) == ("with_vectors" in options) for hit in hits)
+    assert [hit.id for hit in hits] == [hit.id for hit in collection.search("red sky", 25, **options)]
+
+
+def test_equal_scores_of_a_batch_are_paged_too(collection: MultivectorCollection) -> None:
+    collection.add(["red sky"] * 9, ids=range(9))
+
+    pages = [collection.search_batch(["red sky", "sky"], 2, offset=at) for at in range(0, 9, 2)]
+
+    assert all(len({hit.id for page in pages for hit in page[query]}) == 9 for query in (0, 1))
+
+
+@pytest.mark.parametrize("by", ["dense", "bm25"])
+def test_equal_scores_behind_a_stage_are_paged_too(make_collection: Make, by: str) -> None:
+    collection = make_collection(stages=[Bm25() if by == "bm25" else Dense(lambda texts: [[1.0, 2.0] for _ in texts])])
+    collection.add(["red sky"] * 23, ids=range(23))
+
+    pages = [collection.search("red sky", 5, offset=at) for at in range(0, 23, 5)]
+
+    assert len({hit.id for page in pages for hit in page}) == 23
+
+
+@pytest.mark.parametrize("offset", [0, 1, 2])
+def test_a_page_that_cuts_no_tie_is_asked_for_once(
+    fruits: MultivectorCollection, monkeypatch: pytest.MonkeyPatch, offset: int
+) -> None:
+    calls, call = [], fruits.engine.call
+
+    def counted(method: str, arguments: Any) -> Any:
+        calls.append(method)
+        return call(method, arguments)
+
+    monkeypatch.setattr(fruits.engine, "call", counted)
+
+    assert len(fruits.search("red apple sky", limit=2, offset=offset)) == 2
+    assert calls == ["query_points"]
 
 
 @pytest.mark.parametrize("boost", [None, models.SumExpression(sum=["$score", 0.0])], ids=["plain", "boost"])

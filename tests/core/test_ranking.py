@@ -141,6 +141,16 @@ def test_a_boost_works_on_a_blend(docs: MultivectorCollection) -> None:
     assert [hit.score for hit in hits] == pytest.approx([2 * hit.score for hit in plain], abs=1e-2)
 
 
+@pytest.mark.parametrize("final", [None, Blend({"maxsim": 1, "dense": 1})], ids=["maxsim", "blend"])
+def test_a_boost_lifts_what_is_below_the_candidates_where_the_search_is_exhaustive(
+    docs: MultivectorCollection, final: Any
+) -> None:
+    boost = models.SumExpression(sum=["$score", "metadata.stars"])
+
+    assert docs.search("black tiger", 1, boost=boost, final=final, candidates=1)[0].id == "f"
+    assert docs.search("black tiger", 1, boost=boost, final=final, candidates=1, exhaustive=True)[0].id == "b"
+
+
 @pytest.mark.parametrize("asked", [PRICE, models.Filter(must_not=[NOTHING], must=[PRICE])], ids=["bare", "in a filter"])
 def test_a_condition_of_a_boost_finds_the_numbers_that_a_filter_finds(make_collection: Make, asked: Any) -> None:
     collection = make_collection()
@@ -213,20 +223,70 @@ def test_many_of_one_group_do_not_hide_the_others(make_collection: Make) -> None
     assert [hit.metadata["doc"] for hit in hits] == ["many", "one"]
 
 
+@pytest.mark.parametrize("options", [{}, {"boost": models.SumExpression(sum=["$score", 0.0])}], ids=["stage", "boost"])
+def test_more_of_one_group_than_there_are_candidates_do_not_hide_the_others(
+    make_collection: Make, options: dict[str, Any]
+) -> None:
+    collection = make_collection(stages=[] if options else [Dense(mean_vector)])
+    many = [f"red apple {number}" for number in range(40)]
+    others = [f"red plum pie {number}" for number in range(5)]
+    collection.add(many + others, [{"doc": "many"}] * 40 + [{"doc": text} for text in others])
+
+    hits = collection.search(QUERY, 4, group_by="doc", candidates=8, **options)
+
+    assert len({hit.metadata["doc"] for hit in hits}) == 4
+
+
+def test_groups_of_one_score_are_paged_without_loss(make_collection: Make) -> None:
+    collection = make_collection()
+    collection.add(["same words"] * 23, [{"doc": f"{number}"} for number in range(23)], list(range(23)))
+
+    pages = [collection.search("same words", 3, offset=offset, group_by="doc") for offset in range(0, 23, 3)]
+
+    assert len({hit.metadata["doc"] for page in pages for hit in page}) == 23
+
+
+def test_what_a_point_is_grouped_by_is_the_same_on_every_engine(make_collection: Make) -> None:
+    metadatas: list[dict[str, Any]] = [
+        {"kind": ["x", True]},
+        {"kind": ["y", 2.5]},
+        {"kind": ["p", 7]},
+        {"list": [{"n": "a"}, {"n": "b"}], "a key": "c", "deep": [[{"n": 1}]]},
+    ]
+    collection = make_collection()
+    collection.add([f"red {number}" for number in range(4)], metadatas)
+
+    found = {
+        key: len(collection.search("red", group_by=key))
+        for key in ("kind", "list.n", "list[].n", '"a key"', "deep[].n", "deep[][].n")
+    }
+
+    assert found == {"kind": 2, "list.n": 0, "list[].n": 2, '"a key"': 1, "deep[].n": 0, "deep[][].n": 1}
+
+
+@pytest.mark.parametrize("key", ["a key", "list[0].n", "list[*].n", "a..b", "a.", ".a", "a[", 'a"', "list[x]"])
+def test_a_path_that_engines_read_differently_groups_nothing(make_collection: Make, key: str) -> None:
+    with pytest.raises(InvalidInput, match="no path of a group's key: put a key in quotes"):
+        make_collection().search("red", group_by=key)
+
+
 @pytest.mark.parametrize(
     ("path", "values"),
     [
         ("metadata.doc", ["x"]),
         ('metadata."a b".c', [1, 2]),
         ("metadata.list[].n", ["p", 3]),
+        ("metadata.list.n", []),
+        ("metadata.mixed[].n", []),
         ("metadata.flag", []),
         ("metadata.missing.deep", []),
     ],
 )
 def test_what_a_point_is_grouped_by(path: str, values: list[Any]) -> None:
-    metadata = {"doc": "x", "a b": {"c": [1, 2]}, "list": [{"n": "p"}, {"n": 3}, {"n": 2.5}], "flag": True}
+    parts = [{"n": "p"}, {"n": 3}]
+    metadata = {"doc": "x", "a b": {"c": [1, 2]}, "list": parts, "mixed": [*parts, {"n": 2.5}], "flag": True}
 
-    assert list(values_at({"metadata": metadata}, path)) == values
+    assert values_at({"metadata": metadata}, path) == values
 
 
 @pytest.mark.parametrize(

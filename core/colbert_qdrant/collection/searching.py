@@ -5,16 +5,17 @@ No I/O: `search` and its kin are operations as those of `operations.py`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypedDict
+from functools import partial
+from typing import Any, Literal, TypeAlias, TypedDict, TypeVar
 
 import numpy as np
 from qdrant_client import models
 
 from colbert_qdrant.collection import citing, points
 from colbert_qdrant.collection.diversity import diversified
-from colbert_qdrant.collection.grouping import best_of_each
+from colbert_qdrant.collection.grouping import Group, best_of_each, check_path
 from colbert_qdrant.collection.indexes import payload_path
 from colbert_qdrant.collection.operations import (
     Call,
@@ -24,6 +25,7 @@ from colbert_qdrant.collection.operations import (
     RecordId,
     check_filter,
     check_ids,
+    count,
     encoded,
     has_id,
     with_vectors_of,
@@ -36,6 +38,14 @@ from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.collection.stages import CANDIDATES, Stage
 from colbert_qdrant.errors import InvalidInput, UnsupportedByEngine
 from colbert_qdrant.types import Multivector
+
+T = TypeVar("T")
+
+Plan: TypeAlias = Callable[[int], models.QueryRequest]
+"""The request of one query, by how many candidates it is to look at."""
+
+Settled: TypeAlias = tuple[list[T], bool]
+"""What no longer answer would change, the best first, and whether that is all there is."""
 
 _HAIR = 1e-3
 """How much lower than a threshold an engine is asked, as it rounds and may leave out what is equal; we look again."""
@@ -72,7 +82,8 @@ class SearchOptions:
     filter
         Only records that pass it are searched.
     offset
-        Hits to skip.
+        Hits to skip. Hits of one score stand in the order of their points' ids, so that no page loses or repeats one of
+        the same candidates: give `candidates` that reach as far as the last page.
     score_threshold
         Lowest MaxSim of a hit.
     min_relevance
@@ -92,7 +103,7 @@ class SearchOptions:
     fusion
         How several first stages' orders become one.
     exhaustive
-        MaxSim over all documents, past the first stages.
+        MaxSim over all documents, past the first stages; `final` and `boost` look at all of them, too.
     passages
         How many of each hit's best passages to return with it; see `MultivectorCollection.passages`. The hits' vectors
         are fetched for it.
@@ -101,9 +112,12 @@ class SearchOptions:
     boost
         A formula over the payload that changes each candidate's score, ``"$score"`` in it: a `FormulaQuery` of
         `qdrant_client.models`, or one of its expressions. Score, relevance and thresholds are then of what comes out.
+        Candidates are, also where there is no stage, the `candidates` best by MaxSim: what is below them no boost
+        lifts, unless the search is `exhaustive`.
         https://qdrant.tech/documentation/concepts/hybrid-queries/#score-boosting
     group_by
         A metadata key (spelled as for `create_index`): only the best hit of each of its values, strings or integers.
+        Groups of one score stand in the order of these values.
     """
 
     limit: int = 10
@@ -181,8 +195,9 @@ def answered(
     layout: Layout, queries: Sequence[Query], vectors: Sequence[Multivector], options: SearchOptions
 ) -> Operation[list[list[Hit]]]:
     """Answer queries whose token vectors are there; first stages of another model encode the texts themselves."""
-    requests = yield from _requests(layout, queries, vectors, _asked_of_qdrant(options))
-    answers = yield from _responses(layout, requests, options)
+    asked = _asked_of_qdrant(options)
+    plans = yield from _plans(layout, queries, vectors, asked)
+    answers = yield from _responses(layout, plans, asked)
     found = [_hits(answer, layout, len(query), options) for answer, query in zip(answers, vectors, strict=True)]
     if options.mmr is not None:
         pairs = list(zip(found, map(len, vectors), strict=True))
@@ -274,9 +289,9 @@ def _asked_of_qdrant(options: SearchOptions) -> SearchOptions:
     return replace(options, offset=0, limit=max(wanted, options.mmr.candidates_limit or 0), with_vectors=True)
 
 
-def _requests(
+def _plans(
     layout: Layout, queries: Sequence[Query], encoded: Sequence[Multivector], options: SearchOptions
-) -> Operation[list[models.QueryRequest]]:
+) -> Operation[list[Plan]]:
     """Say what to ask Qdrant for each query."""
     weighed = () if options.final is None else options.final.weights
     needed = [stage for stage in layout.stages if not options.exhaustive or stage.name in weighed]
@@ -292,16 +307,15 @@ def _requests(
     if options.final is not None:
         options.final.check(layout.stages)
     return [
-        _request(layout, vectors, list(zip(needed, stage_vectors, strict=True)), options)
+        partial(_request, layout, vectors, list(zip(needed, stage_vectors, strict=True)), options)
         for vectors, stage_vectors in zip(encoded, staged, strict=True)
     ]
 
 
 def _request(
-    layout: Layout, vectors: Multivector, staged: Sequence[tuple[Stage, Any]], options: SearchOptions
+    layout: Layout, vectors: Multivector, staged: Sequence[tuple[Stage, Any]], options: SearchOptions, candidates: int
 ) -> models.QueryRequest:
     """Say what to ask Qdrant for: candidates, their MaxSim, and what else has a say in their order."""
-    candidates = max(options.candidates, options.limit + options.offset)
     about: dict[str, Any] = {"filter": options.filter, "params": options.search_params}
     found = [] if options.exhaustive else plan_prefetch(staged, candidates=candidates, fusion=options.fusion, **about)
     maxsim: dict[str, Any] = {
@@ -331,8 +345,6 @@ def _request(
         **maxsim,
         prefetch=prefetch,
         filter=options.filter,
-        limit=options.limit,
-        offset=options.offset or None,
         score_threshold=_lowest_score(options, len(vectors)),
         with_payload=True,
         with_vector=with_vectors_of(layout, options.with_vectors),
@@ -340,45 +352,127 @@ def _request(
 
 
 def _responses(
-    layout: Layout, requests: Sequence[models.QueryRequest], options: SearchOptions
+    layout: Layout, plans: Sequence[Plan], options: SearchOptions
 ) -> Operation[list[list[models.ScoredPoint]]]:
     """Ask: a single query by the method for one, which every version of a server has."""
-    about = {"collection_name": layout.name, "consistency": options.consistency}
+    candidates = yield from _candidates(layout, options)
+    answers = []
     if options.group_by is not None:
-        path = payload_path(options.group_by, layout)
-        return (yield from _grouped(layout, requests, options, path))
-    if len(requests) > 1:
-        asked = Call("query_batch_points", _given({**about, "requests": list(requests)}))
-        answers = yield from patient(asked, READING)
-        return [answer.points for answer in answers]
-    answer = yield from patient(Call("query_points", _given({**about, **_spelled(requests[0])})), READING)
-    return [answer.points]
+        path = check_path(payload_path(options.group_by, layout))
+        for plan in plans:
+            answers += [(yield from _grouped(layout, plan, candidates, options, path))]
+        return answers
+    start, stop = _window(options)
+    window = {"offset": start or None, "limit": stop - start}
+    requests = [plan(candidates).model_copy(update=window) for plan in plans]
+    if len(requests) == 1:
+        found = [(yield from _points(layout, requests[0], options))]
+    else:
+        asked = Call("query_batch_points", _given({**_about(layout, options), "requests": requests}))
+        found = [answer.points for answer in (yield from patient(asked, READING))]
+    for request, points_found in zip(requests, found, strict=True):
+        answers += [(yield from _page(layout, request, points_found, options))]
+    return answers
+
+
+def _candidates(layout: Layout, options: SearchOptions) -> Operation[int]:
+    """Return how many are looked at by what has the last word."""
+    least = max(options.candidates, options.limit + options.offset)
+    if options.exhaustive and not (options.final is None and options.boost is None):
+        return max(least, (yield from count(layout, options.filter)))
+    return least
+
+
+def _window(options: SearchOptions) -> tuple[int, int]:
+    """Return from where to where to ask: the hit before a page and the one behind it tell whether a tie is cut."""
+    return max(options.offset - 1, 0), options.offset + options.limit + 1
+
+
+def _page(
+    layout: Layout, request: models.QueryRequest, found: list[models.ScoredPoint], options: SearchOptions
+) -> Operation[list[models.ScoredPoint]]:
+    """Return what of an answer belongs on the page, equal scores by their ids: engines have them in no fixed order.
+
+    Where equal scores are cut, the whole order is asked for as far as it takes, without payloads and vectors.
+    """
+    start, stop = _window(options)
+    page = slice(options.offset, options.offset + options.limit)
+    ends = [found[:2]] if start < options.offset else []
+    ends += [found[-2:]] if len(found) == stop - start else []
+    if not any(len(end) == 2 and end[0].score == end[1].score for end in ends):
+        return sorted(found[page.start - start : page.stop - start], key=_rank)
+    bare = request.model_copy(update={"offset": None, "with_payload": False, "with_vector": False})
+
+    def ask(limit: int) -> Operation[Settled[models.ScoredPoint]]:
+        return _settled((yield from _points(layout, bare.model_copy(update={"limit": limit}), options)), limit)
+
+    order = sorted((yield from _enlarged(ask, page.stop, 4 * page.stop)), key=_rank)[page]
+    wanted = {"with_payload": request.with_payload, "with_vectors": request.with_vector}
+    these = {**_about(layout, options), "ids": [point.id for point in order], **wanted}
+    records = {record.id: record for record in (yield from patient(Call("retrieve", _given(these)), READING))}
+    return [
+        point.model_copy(update={"payload": record.payload, "vector": record.vector})
+        for point in order
+        if (record := records.get(point.id)) is not None
+    ]
 
 
 def _grouped(
-    layout: Layout, requests: Sequence[models.QueryRequest], options: SearchOptions, path: str
-) -> Operation[list[list[models.ScoredPoint]]]:
+    layout: Layout, plan: Plan, candidates: int, options: SearchOptions, path: str
+) -> Operation[list[models.ScoredPoint]]:
     """Ask for the best of each group; where the engine has no groups, for more and more until there are enough."""
-    about = {"collection_name": layout.name, "consistency": options.consistency}
     wanted = options.limit + options.offset
-    answers = []
-    for request in requests:
-        arguments = {**about, **_spelled(request), "limit": wanted, "offset": None}
-        try:
-            asking = {**arguments, "group_by": path, "group_size": 1}
-            grouped = yield from patient(Call("query_points_groups", _given(asking)), READING)
-            best = [group.hits[0] for group in grouped.groups if group.hits]
-        except UnsupportedByEngine:
-            best, asked = [], wanted
-            while True:
-                asked *= 4
-                page = Call("query_points", _given({**arguments, "limit": asked}))
-                found = (yield from patient(page, READING)).points
-                best = best_of_each(found, path)
-                if len(best) >= wanted or len(found) < asked:
-                    break
-        answers.append(best[options.offset : wanted])
-    return answers
+
+    def ask(limit: int) -> Operation[Settled[Group]]:
+        request = {**_spelled(plan(candidates)), "limit": limit, "offset": None, "group_by": path, "group_size": 1}
+        asked = Call("query_points_groups", _given({**_about(layout, options), **request}))
+        groups = [group for group in (yield from patient(asked, READING)).groups if group.hits]
+        best, is_all = _settled([group.hits[0] for group in groups], limit)
+        return [(group.id, hit) for group, hit in zip(groups[: len(best)], best, strict=True)], is_all
+
+    def look(limit: int) -> Operation[Settled[Group]]:
+        request = plan(max(candidates, limit)).model_copy(update={"limit": limit, "offset": None})
+        found, is_all = _settled((yield from _points(layout, request, options)), limit)
+        return best_of_each(sorted(found, key=_rank), path), is_all
+
+    try:
+        groups = yield from _enlarged(ask, wanted, wanted + 1)
+    except UnsupportedByEngine:
+        groups = yield from _enlarged(look, wanted, 4 * wanted)
+    groups = sorted(groups, key=lambda group: (-group[1].score, str(group[0])))
+    return [hit for _, hit in groups[options.offset : wanted]]
+
+
+def _enlarged(ask: Callable[[int], Operation[Settled[T]]], wanted: int, limit: int) -> Operation[list[T]]:
+    """Ask for more and more, until as much is settled as is wanted."""
+    while True:
+        settled, is_all = yield from ask(limit)
+        if is_all or len(settled) >= wanted:
+            return settled
+        limit *= 4
+
+
+def _settled(found: list[models.ScoredPoint], limit: int) -> Settled[models.ScoredPoint]:
+    """Leave out what is as good as the last one: there may be more of its kind, and better ids among them."""
+    if len(found) < limit:
+        return found, True
+    return [point for point in found if points.score_of(point) > points.score_of(found[-1])], False
+
+
+def _rank(point: models.ScoredPoint) -> tuple[float, str]:
+    return -point.score, str(point.id)
+
+
+def _points(
+    layout: Layout, request: models.QueryRequest, options: SearchOptions
+) -> Operation[list[models.ScoredPoint]]:
+    arguments = _given({**_about(layout, options), **_spelled(request)})
+    answer = yield from patient(Call("query_points", arguments), READING)
+    return list(answer.points)
+
+
+def _about(layout: Layout, options: SearchOptions) -> dict[str, Any]:
+    return {"collection_name": layout.name, "consistency": options.consistency}
 
 
 def _spelled(request: models.QueryRequest) -> dict[str, Any]:
