@@ -1,8 +1,11 @@
-"""What counts as text, wherever it comes in."""
+"""What counts as text, and as a threshold, wherever it comes in."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
 
 from colbert_qdrant.errors import InvalidInput
 
@@ -59,3 +62,23 @@ def check_texts(texts: str | Iterable[str], what: str = "text") -> Iterator[str]
 def _shorten(value: object, width: int = 40) -> str:
     shown = repr(value)
     return shown if len(shown) <= width else shown[: width - 3] + "..."
+
+
+def check_thresholds(score_threshold: float | None, min_relevance: float | None) -> None:
+    """Refuse thresholds that nothing can pass, or that are none.
+
+    Raises
+    ------
+    InvalidInput
+        A score that is no finite number, or what is no relevance, such as a MaxSim given in its place.
+    """
+    if score_threshold is not None and not _is_finite(score_threshold):
+        raise InvalidInput(f"score_threshold={score_threshold!r}: give a finite number")
+    if min_relevance is not None and not (_is_finite(min_relevance) and 0 <= min_relevance <= 1):
+        raise InvalidInput(f"min_relevance={min_relevance!r}: give 0 to 1; score_threshold= takes a MaxSim")
+
+
+def _is_finite(number: Any) -> bool:
+    """Tell a number of 32 bits, numpy's among them: no engine counts in more."""
+    is_number = isinstance(number, int | float | np.integer | np.floating) and not isinstance(number, bool)
+    return is_number and bool(-3e38 < number < 3e38)

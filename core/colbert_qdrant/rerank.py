@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-from colbert_qdrant.checks import check_query, check_text
+from colbert_qdrant.checks import check_query, check_text, check_thresholds
 from colbert_qdrant.embedders import as_embedder, embedder_settings, same_model
 from colbert_qdrant.errors import InvalidInput
 from colbert_qdrant.scoring import maxsim, relevance, unit_rows
@@ -121,12 +121,11 @@ class ColbertReranker:
         Raises
         ------
         InvalidInput
-            Something is not text, ids are not one a text, or `top_n` is below 1.
+            Something is not text, ids are not one a text, `top_n` is below 1, or a threshold is none.
         """
         if top_n is not None and top_n < 1:
             raise InvalidInput(f"top_n={top_n}: give at least 1, or None for all")
-        if min_relevance is not None and not 0 <= min_relevance <= 1:
-            raise InvalidInput(f"min_relevance={min_relevance}: give 0 to 1; score_threshold= takes a MaxSim")
+        check_thresholds(score_threshold, min_relevance)
         self._check(query, texts, ids)
         if not texts:
             return []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
@@ -143,13 +142,14 @@ class Calls:
 
     def _checked_keys(self, filter: models.Filter | None) -> models.Filter | None:
         """Refuse ``qdrant_filters`` by keys that no node has: LlamaIndex's own store has the metadata at the top."""
-        ours = {self.layout.content_key, self.layout.metadata_key, ID_KEY, HASH_KEY, TENANT_KEY, NODE_KEY}
+        metadata = conditions.path(self.layout.metadata_key)
+        ours = (conditions.path(self.layout.content_key), metadata, ID_KEY, HASH_KEY, TENANT_KEY, NODE_KEY)
         for key in () if self.layout.made_by_hand else _keys(filter):
-            if re.split(r"[.\[]", key)[0].strip('"') not in ours:
+            if not any(f"{key}.".startswith((f"{own}.", f"{own}[")) for own in ours):
                 raise InvalidInput(
                     f"qdrant_filters asks for {key!r}, which is at the top of no node's payload: metadata lies below "
-                    f"{self.layout.metadata_key!r}, so write '{self.layout.metadata_key}.{key}'. For a key that was "
-                    "put there by hand give the filter as filter="
+                    f"{metadata!r}, so write '{metadata}.{key}'. For a key that was put there by hand give the filter "
+                    "as filter="
                 )
         return filter
 

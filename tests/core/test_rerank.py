@@ -82,13 +82,16 @@ def test_two_texts_under_one_id_have_a_score_each(
         ((3, ["text"]), "query is 3"),
         (("q", ["text"], 0), "top_n=0"),
         (("q", ["text"], 1, ["a", "b"]), "2 ids for 1 texts"),
+        (("q", ["text"], 1, None, float("nan")), "score_threshold=nan"),
+        (("q", ["text"], 1, None, None, "0.5"), "min_relevance='0.5'"),
     ],
 )
 def test_bad_input_is_named(words: Any, arguments: tuple[Any, ...], reason: str) -> None:
-    query, texts, top_n, ids = (*arguments, None, None)[:4] if len(arguments) < 4 else arguments
+    query, texts, *others = arguments
+    named = zip(("top_n", "ids", "score_threshold", "min_relevance"), others, strict=False)
 
     with pytest.raises(InvalidInput, match=reason):
-        ColbertReranker(words).rerank(query, texts, top_n=top_n, ids=ids)
+        ColbertReranker(words).rerank(query, texts, **dict(named))
 
 
 def test_another_text_under_a_stored_id_is_encoded(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -133,6 +134,19 @@ def test_raw_qdrant_filter_is_passed_as_well(movies: ColbertQdrantVectorStore) -
     names = found(movies, filters=since(2014), options={"qdrant_filters": models.Filter(must=[before_2016])})
 
     assert names == ["edge"]
+
+
+def test_raw_qdrant_filter_may_quote_the_key_of_the_metadata(embedder: Embedder) -> None:
+    def of_years(key: str) -> dict[str, Any]:
+        condition = models.FieldCondition(key=key, range=models.Range(lt=2016))
+        return {"qdrant_filters": models.Filter(must=[condition])}
+
+    with ColbertQdrantVectorStore("movies", embedder, metadata_key="meta.data") as store:
+        store.add(MOVIES)
+
+        assert "edge" in found(store, options=of_years('"meta.data".year'))
+        with pytest.raises(InvalidInput, match=re.escape("so write '\"meta.data\".year'")):
+            found(store, options=of_years("year"))
 
 
 def test_further_options_reach_the_search(movies: ColbertQdrantVectorStore) -> None:

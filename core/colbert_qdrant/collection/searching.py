@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias, TypedDict, TypeVar
 import numpy as np
 from qdrant_client import models
 
+from colbert_qdrant.checks import check_thresholds
 from colbert_qdrant.collection import citing, points
 from colbert_qdrant.collection.diversity import diversified
 from colbert_qdrant.collection.grouping import Group, best_of_each, check_path
@@ -144,9 +145,7 @@ class SearchOptions:
             if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer) or value < least:
                 raise InvalidInput(f"{name}={value!r}: give a whole number, {least} or more")
             object.__setattr__(self, name, int(value))  # numpy's among them; frozen for everybody else
-        check_relevance(self.min_relevance)
-        if self.score_threshold is not None and not _is_finite(self.score_threshold):
-            raise InvalidInput(f"score_threshold={self.score_threshold!r}: give a finite number")
+        check_thresholds(self.score_threshold, self.min_relevance)
         if self.fusion not in ("rrf", "dbsf"):
             raise InvalidInput(f"fusion={self.fusion!r}: use 'rrf' or 'dbsf'")
         if self.final is not None and not isinstance(self.final, Blend):
@@ -254,18 +253,6 @@ def score(
         if not stated
         or (point.id not in contested and points.stands_for(point.payload or {}, stated[point.id], layout, settings))
     }
-
-
-def check_relevance(min_relevance: float | None) -> None:
-    """Refuse what is no relevance: a MaxSim given in its place would let nothing through."""
-    if min_relevance is not None and not (_is_finite(min_relevance) and 0 <= min_relevance <= 1):
-        raise InvalidInput(f"min_relevance={min_relevance!r}: give 0 to 1; score_threshold= takes a MaxSim")
-
-
-def _is_finite(number: Any) -> bool:
-    """Tell a number of 32 bits, numpy's among them: no engine counts in more."""
-    is_number = isinstance(number, int | float | np.integer | np.floating) and not isinstance(number, bool)
-    return is_number and bool(-3e38 < number < 3e38)
 
 
 def _as_consistency(asked: Any) -> models.ReadConsistencyType | int | None:
