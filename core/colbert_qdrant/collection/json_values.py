@@ -122,10 +122,14 @@ def _check_depth(depth: int, path: str) -> None:
         )
 
 
+_UNITS: dict[str, Any] = {"Y": "D", "M": "D", "W": "D", "h": "s", "m": "s"}
+"""Of NumPy's dates that would have no day, or hours alone: Qdrant reads none of these. See `conditions.ordered`."""
+
+
 def _of_numpy(value: np.generic | np.ndarray[Any, Any], path: str) -> Any:
     """Return Python's own value or lists of such; times keep their unit, which ``tolist`` would drop below µs."""
     if value.dtype.kind == "M" and not np.isnat(value).any():
-        return np.datetime_as_string(np.asarray(value)).tolist()
+        return np.datetime_as_string(np.asarray(value), unit=_UNITS.get(np.datetime_data(str(value.dtype))[0])).tolist()
     if value.dtype.kind in "biufU":
         return value.astype(np.float64).tolist() if value.dtype.kind == "f" and value.itemsize > 8 else value.tolist()
     if value.dtype.kind == "O" and isinstance(value, np.ndarray):
