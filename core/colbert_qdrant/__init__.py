@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from colbert_qdrant.collection.points import Hit, Record
     from colbert_qdrant.collection.ranking import Blend
     from colbert_qdrant.collection.reports import AddReport
-    from colbert_qdrant.collection.searching import SearchKeywords, SearchOptions
+    from colbert_qdrant.collection.search_options import SearchKeywords, SearchOptions
     from colbert_qdrant.collection.stages import Bm25, Dense, Sparse
     from colbert_qdrant.collection.storage import Storage
     from colbert_qdrant.collection.sync import MultivectorCollection
@@ -77,8 +77,8 @@ _MODULE_OF = {
     "PointTooLarge": "colbert_qdrant.errors",
     "ProviderUnavailable": "colbert_qdrant.errors",
     "Record": "colbert_qdrant.collection.points",
-    "SearchKeywords": "colbert_qdrant.collection.searching",
-    "SearchOptions": "colbert_qdrant.collection.searching",
+    "SearchKeywords": "colbert_qdrant.collection.search_options",
+    "SearchOptions": "colbert_qdrant.collection.search_options",
     "Sparse": "colbert_qdrant.collection.stages",
     "Storage": "colbert_qdrant.collection.storage",
     "UnknownModel": "colbert_qdrant.errors",

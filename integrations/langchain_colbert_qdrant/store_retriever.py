@@ -9,7 +9,7 @@ from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, Callba
 from langchain_core.documents import Document
 from langchain_core.vectorstores import VectorStoreRetriever
 
-from colbert_qdrant.collection.searching import SearchKeywords
+from colbert_qdrant.collection.search_options import SearchKeywords
 from colbert_qdrant.errors import InvalidInput
 from langchain_colbert_qdrant.filters import all_of
 from langchain_colbert_qdrant.searches import CollectionSearches

@@ -17,7 +17,7 @@ from colbert_qdrant.collection.operations import has_id
 from colbert_qdrant.collection.points import HASH_KEY, ID_KEY, TENANT_KEY, id_text, point_id
 from colbert_qdrant.collection.ranking import MAXSIM, Blend
 from colbert_qdrant.collection.schema import Layout
-from colbert_qdrant.collection.searching import SearchOptions
+from colbert_qdrant.collection.search_options import SearchOptions
 from colbert_qdrant.collection.stages import CANDIDATES
 from colbert_qdrant.errors import InvalidInput, UnsupportedByEngine
 from llama_index_colbert_qdrant.filters import to_qdrant_filter

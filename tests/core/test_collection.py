@@ -17,7 +17,7 @@ from qdrant_client import QdrantClient, models
 from colbert_qdrant import AsyncMultivectorCollection, Bm25, Dense, MultivectorCollection
 from colbert_qdrant.collection.conditions import equal, in_metadata
 from colbert_qdrant.collection.schema import METADATA_KEY
-from colbert_qdrant.collection.searching import SearchKeywords, SearchOptions
+from colbert_qdrant.collection.search_options import SearchKeywords, SearchOptions
 from colbert_qdrant.errors import CollectionMismatch, CollectionNotFound, InvalidInput
 from conftest import WordEmbedder
 

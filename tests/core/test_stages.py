@@ -15,7 +15,7 @@ from colbert_qdrant import Bm25, Dense, MultivectorCollection, Muvera
 from colbert_qdrant.collection import searching
 from colbert_qdrant.collection.engines.bm25 import bm25_vector
 from colbert_qdrant.collection.prefetching import plan_prefetch
-from colbert_qdrant.collection.searching import SearchOptions
+from colbert_qdrant.collection.search_options import SearchOptions
 from colbert_qdrant.collection.stages import MuveraStage, as_stages
 from colbert_qdrant.collection.storage import Storage, footprint
 from colbert_qdrant.errors import CollectionMismatch, InvalidInput, UnsupportedByEngine

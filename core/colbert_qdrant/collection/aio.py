@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from qdrant_client import models
 
-from colbert_qdrant.collection import administration, citing, ingest, operations, searching
+from colbert_qdrant.collection import administration, citing, ingest, operations, search_options, searching
 from colbert_qdrant.collection.columns import Source
 from colbert_qdrant.collection.driving import AsyncDriver, InThreads
 from colbert_qdrant.collection.engines import AsyncEngine, Place, connect, connect_async
@@ -21,7 +21,7 @@ from colbert_qdrant.collection.points import Hit, Record
 from colbert_qdrant.collection.progress import progress_bar
 from colbert_qdrant.collection.reports import AddReport, OnError
 from colbert_qdrant.collection.schema import DEFAULT_VECTOR, Layout
-from colbert_qdrant.collection.searching import SearchKeywords
+from colbert_qdrant.collection.search_options import SearchKeywords
 from colbert_qdrant.collection.stages import Stage, as_stages
 from colbert_qdrant.collection.storage import Storage
 from colbert_qdrant.collection.sync import MultivectorCollection
@@ -180,7 +180,7 @@ class AsyncMultivectorCollection(AsyncManagedCollection):
 
     async def search(self, query: Query, limit: int = 10, **options: Unpack[SearchKeywords]) -> list[Hit]:
         """Find the documents with the highest MaxSim; see `MultivectorCollection.search`."""
-        asked = searching.options(limit, options)
+        asked = search_options.options(limit, options)
         await self._open()
         return await self._run(searching.search(self.layout, query, asked))
 
@@ -188,7 +188,7 @@ class AsyncMultivectorCollection(AsyncManagedCollection):
         self, queries: Sequence[Query], limit: int = 10, **options: Unpack[SearchKeywords]
     ) -> list[list[Hit]]:
         """Answer several queries at once; see `MultivectorCollection.search_batch`."""
-        asked = searching.options(limit, options)
+        asked = search_options.options(limit, options)
         await self._open()
         return await self._run(searching.search_batch(self.layout, queries, asked))
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 from qdrant_client import models
 
 from colbert_qdrant._fork import renewed_after_fork
-from colbert_qdrant.collection import administration, citing, ingest, operations, searching
+from colbert_qdrant.collection import administration, citing, ingest, operations, search_options, searching
 from colbert_qdrant.collection.columns import Source
 from colbert_qdrant.collection.driving import Driver
 from colbert_qdrant.collection.engines import Place, connect
@@ -23,7 +23,7 @@ from colbert_qdrant.collection.points import Hit, Record
 from colbert_qdrant.collection.progress import progress_bar
 from colbert_qdrant.collection.reports import AddReport, Failure, OnError
 from colbert_qdrant.collection.schema import DEFAULT_VECTOR, Layout
-from colbert_qdrant.collection.searching import SearchKeywords
+from colbert_qdrant.collection.search_options import SearchKeywords
 from colbert_qdrant.collection.stages import Stage, as_stages
 from colbert_qdrant.collection.storage import Footprint, Storage
 from colbert_qdrant.collection.tenants import check_tenant
@@ -270,7 +270,7 @@ class MultivectorCollection(ManagedCollection):
         **options
             The fields of `SearchOptions`: ``filter``, ``offset``, ``min_relevance``, ``candidates`` and so on.
         """
-        return self._run(searching.search(self.layout, query, searching.options(limit, options)))
+        return self._run(searching.search(self.layout, query, search_options.options(limit, options)))
 
     def search_batch(
         self, queries: Sequence[Query], limit: int = 10, **options: Unpack[SearchKeywords]
@@ -284,7 +284,7 @@ class MultivectorCollection(ManagedCollection):
         limit, **options
             As in `search`, for every query.
         """
-        return self._run(searching.search_batch(self.layout, queries, searching.options(limit, options)))
+        return self._run(searching.search_batch(self.layout, queries, search_options.options(limit, options)))
 
     def score(self, query: Query, ids: Sequence[RecordId], *, texts: Sequence[str] | None = None) -> dict[str, float]:
         """Return the MaxSim of these records with a query, from their stored vectors; missing ones are left out.

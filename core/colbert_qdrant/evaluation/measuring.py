@@ -18,7 +18,7 @@ from colbert_qdrant.collection.operations import Call, Compute, Operation, Query
 from colbert_qdrant.collection.patience import READING, patient
 from colbert_qdrant.collection.points import Hit, Record
 from colbert_qdrant.collection.schema import Layout
-from colbert_qdrant.collection.searching import SearchOptions
+from colbert_qdrant.collection.search_options import SearchOptions
 from colbert_qdrant.collection.stages import Stage, stage_bytes
 from colbert_qdrant.collection.storage import stored_bytes
 from colbert_qdrant.embedding.pooling import pool
