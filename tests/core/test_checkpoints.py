@@ -235,6 +235,13 @@ def test_a_checkpoint_that_keeps_image_tokens_only_is_refused(tmp_path: Path) ->
         multi_vector_encoder(tmp_path, mask={"keep_only_token_ids": [257152]})
 
 
+@pytest.mark.parametrize("kind", ["bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet"])
+def test_the_encoders_settings_are_read_by_each_of_their_names(tmp_path: Path, kind: str) -> None:
+    (tmp_path / f"sentence_{kind}_config.json").write_text(json.dumps({"max_seq_length": 128, "do_lower_case": True}))
+
+    assert read_checkpoint(tmp_path) == {"lowercase": True}
+
+
 def test_bges_head_says_that_the_first_row_is_dropped(tmp_path: Path) -> None:
     (tmp_path / "colbert_linear.pt").touch()
 

@@ -16,6 +16,14 @@ PUNCTUATION = tuple(string.punctuation)
 CONFIG_FILES = ("config_sentence_transformers.json", "artifact.metadata", "onnx_config.json")
 """Files that say how a checkpoint treats text, the most trustworthy first."""
 
+TRANSFORMER_FILES = tuple(
+    f"sentence_{kind}_config.json"
+    for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+)
+"""What sentence-transformers has called the settings of its encoder; the first that there is counts.
+
+https://github.com/huggingface/sentence-transformers (``Transformer.load_config``)
+"""
 
 EXPORTABLE = ("bert", "modernbert")
 """The architectures, by ``model_type``, that `colbert_qdrant.export` makes a graph of."""
@@ -76,7 +84,7 @@ def _read_multi_vector_encoder(config: Config, folder: Path) -> dict[str, Any]:
 
     https://sbert.net/docs/package_reference/multi_vector_encoder/modules.html
     """
-    transformer = read_config_if_there(folder / "sentence_bert_config.json")
+    transformer = _transformer(folder)
     expansion = transformer.section("query_expansion")
     longest_query = transformer.count("query_length", None)
     fields: dict[str, Any] = {
@@ -211,4 +219,10 @@ def _expansion_token(folder: Path) -> dict[str, str]:
 
 
 def _lowercases(folder: Path) -> bool:
-    return read_config_if_there(folder / "sentence_bert_config.json").flag("do_lower_case", False)
+    return _transformer(folder).flag("do_lower_case", False)
+
+
+def _transformer(folder: Path) -> Config:
+    """Return the settings of the encoder; without values where there are none."""
+    configs = [read_config_if_there(folder / name) for name in TRANSFORMER_FILES]
+    return next((config for config in configs if config.values), configs[0])
