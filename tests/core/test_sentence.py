@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
+from huggingface_hub.errors import LocalEntryNotFoundError
+from huggingface_hub.utils import filter_repo_objects
 from tokenizers import Tokenizer
 
 import tiny_models
@@ -97,25 +100,136 @@ def test_what_is_no_text_is_refused(sentences: SentenceEmbedder) -> None:
 
 
 @pytest.mark.parametrize(
-    ("modules", "pooling"),
+    "pooling",
     [
-        (["Transformer", "Pooling", "Normalize"], {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}),
-        (["Transformer", "Pooling", "Dense"], {"pooling_mode_mean_tokens": True}),
+        {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False},
+        {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True},
+        {"pooling_mode_cls_token": True},
+        {"embedding_dimension": 128, "pooling_mode": "cls", "include_prompt": True},
+        {"embedding_dimension": 128, "pooling_mode": ["mean", "max"], "include_prompt": True},
     ],
 )
-def test_a_checkpoint_that_makes_its_vectors_otherwise_is_refused(
-    hidden_folder: Path, modules: list[str], pooling: dict[str, bool]
-) -> None:
-    say_modules(hidden_folder, modules, pooling)
+def test_a_checkpoint_that_pools_otherwise_is_refused(hidden_folder: Path, pooling: dict[str, Any]) -> None:
+    """One flag a way to pool, several of them for a concatenation; since sentence-transformers 6 they are named."""
+    say_modules(hidden_folder, ["Transformer", "Pooling", "Normalize"], pooling)
 
-    with pytest.raises(InvalidModel, match="another way than by the mean"):
+    with pytest.raises(InvalidModel, match=r"another way than by the mean .* modules.json has Pooling;"):
         SentenceEmbedder(hidden_folder)
 
 
-def test_a_checkpoint_that_takes_the_mean_is_taken(hidden_folder: Path) -> None:
-    say_modules(hidden_folder, ["Transformer", "Pooling", "Normalize"], {"pooling_mode_mean_tokens": True})
+@pytest.mark.parametrize("other", ["Dense", "LayerNorm", "LSTM", "CNN", "WeightedLayerPooling", "WordWeights"])
+def test_another_module_is_refused_by_name(hidden_folder: Path, other: str) -> None:
+    say_modules(hidden_folder, ["Transformer", "Pooling", other], {"pooling_mode_mean_tokens": True})
+
+    with pytest.raises(InvalidModel, match=rf"modules.json has {other};"):
+        SentenceEmbedder(hidden_folder)
+
+
+def test_modules_that_do_not_pool_are_refused(hidden_folder: Path) -> None:
+    say_modules(hidden_folder, ["Transformer", "Normalize"], {})
+
+    with pytest.raises(InvalidModel, match=r"modules.json has no Pooling;"):
+        SentenceEmbedder(hidden_folder)
+
+
+@pytest.mark.parametrize(
+    "pooling",
+    [
+        {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False},
+        {"embedding_dimension": 128, "pooling_mode": "mean", "include_prompt": True},
+        {"embedding_dimension": 128, "pooling_mode": "mean", "include_prompt": False},
+    ],
+)
+def test_a_checkpoint_that_takes_the_mean_is_taken(hidden_folder: Path, pooling: dict[str, Any]) -> None:
+    say_modules(hidden_folder, ["Transformer", "Pooling", "Dropout", "Normalize"], pooling)
 
     assert SentenceEmbedder(hidden_folder).dim == 128
+
+
+def test_a_mean_without_the_prompt_is_refused(hidden_folder: Path) -> None:
+    say_modules(hidden_folder, ["Transformer", "Pooling"], {"pooling_mode": "mean", "include_prompt": False})
+    say_prompts(hidden_folder)
+
+    with pytest.raises(InvalidModel, match=r"modules.json has Pooling"):
+        SentenceEmbedder(hidden_folder)
+
+
+def test_tokens_of_length_one_before_the_mean_are_refused(hidden_folder: Path) -> None:
+    say_modules(hidden_folder, ["Transformer", "Pooling", "Normalize"], {"pooling_mode": "mean"})
+    (hidden_folder / "2_Normalize").mkdir()
+    (hidden_folder / "2_Normalize/config.json").write_text('{"module_input_name": "token_embeddings"}')
+
+    with pytest.raises(InvalidModel, match=r"modules.json has Normalize"):
+        SentenceEmbedder(hidden_folder)
+
+
+def test_pooling_that_is_named_and_not_there_is_refused(hidden_folder: Path) -> None:
+    say_modules(hidden_folder, ["Transformer", "Pooling"], {"pooling_mode_mean_tokens": True})
+    (hidden_folder / "1_Pooling/config.json").unlink()
+
+    with pytest.raises(InvalidModel, match=r"1_Pooling/config.json is missing; fetch"):
+        SentenceEmbedder(hidden_folder)
+
+
+def test_how_a_model_pools_is_fetched_with_it(
+    hidden_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    say_modules(hidden_folder, ["Transformer", "Pooling"], {"pooling_mode": "cls"})
+
+    def fetched(_: str, *, allow_patterns: list[str], local_files_only: bool = False, **__: Any) -> str:
+        if local_files_only:
+            raise LocalEntryNotFoundError("nothing yet")
+        names = [path.relative_to(hidden_folder).as_posix() for path in hidden_folder.rglob("*") if path.is_file()]
+        for name in filter_repo_objects(names, allow_patterns=allow_patterns):
+            (tmp_path / "hub" / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(hidden_folder / name, tmp_path / "hub" / name)
+        return str(tmp_path / "hub")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetched)
+
+    with pytest.raises(InvalidModel, match=r"modules.json has Pooling"):
+        SentenceEmbedder("me/by-cls", model_file="model.onnx")
+
+
+def test_text_is_lower_cased_where_the_checkpoint_does_so(hidden_folder: Path) -> None:
+    tokenizer = json.loads((hidden_folder / "tokenizer.json").read_text())
+    tokenizer["normalizer"]["lowercase"] = False
+    (hidden_folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    (hidden_folder / "sentence_bert_config.json").write_text(json.dumps({"do_lower_case": True}))
+
+    upper, lower = SentenceEmbedder(hidden_folder).embed(["Toys Are Left", "toys are left"])
+
+    np.testing.assert_array_equal(upper, lower)
+
+
+def test_prompts_of_the_checkpoint_are_put_before_texts(hidden_folder: Path) -> None:
+    by_hand = {prompt: mean_by_hand(hidden_folder, hidden_folder / "model.onnx", f"{prompt}toys") for prompt in PROMPTS}
+    say_prompts(hidden_folder)
+    sentences = SentenceEmbedder(hidden_folder)
+
+    [document], [query] = sentences.embed("toys"), sentences.query_embed("toys")
+
+    np.testing.assert_allclose([document, query], list(by_hand.values()), atol=1e-5)
+
+
+def test_a_length_that_the_encoder_does_not_read_is_refused(hidden_folder: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"length=5000: the encoder reads 512 tokens"):
+        SentenceEmbedder(hidden_folder, length=5000)
+
+
+def test_a_text_without_a_token_is_a_row_of_zeros_that_a_collection_takes(
+    hidden_folder: Path, offline: ColbertEmbedder
+) -> None:
+    """As sentence-transformers has it, which divides by no less than 1e-9."""
+    tokenizer = json.loads((hidden_folder / "tokenizer.json").read_text())
+    (hidden_folder / "tokenizer.json").write_text(json.dumps(tokenizer | {"post_processor": None}))
+    sentences = SentenceEmbedder(hidden_folder)
+
+    assert [float(np.linalg.norm(vector)) for vector in sentences.embed(["", "sea"])] == [0.0, pytest.approx(1)]
+    assert not next(sentences.query_embed("")).any()
+    with MultivectorCollection("films", offline, stages=[Dense(sentences)]) as films:
+        films.add(["", "the sea"])
+        assert films.search("the sea", limit=1)[0].text == "the sea"
 
 
 def test_it_is_a_first_stage(sentences: SentenceEmbedder, offline: ColbertEmbedder) -> None:
@@ -130,7 +244,16 @@ def test_it_is_a_first_stage(sentences: SentenceEmbedder, offline: ColbertEmbedd
     assert stage.settings["graph"]
 
 
-def say_modules(folder: Path, modules: list[str], pooling: dict[str, bool]) -> None:
+PROMPTS = ("passage: ", "Represent: ")
+"""Of documents, and of whatever has none of its own."""
+
+
+def say_prompts(folder: Path) -> None:
+    stated = {"prompts": {"passage": PROMPTS[0], "retrieval": PROMPTS[1]}, "default_prompt_name": "retrieval"}
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(stated))
+
+
+def say_modules(folder: Path, modules: list[str], pooling: dict[str, Any]) -> None:
     package = "sentence_transformers.models."
     rows = [{"path": f"{number}_{name}", "type": package + name} for number, name in enumerate(modules)]
     (folder / "modules.json").write_text(json.dumps(rows))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from colbert_qdrant.embedding.hardware import Hardware
 from colbert_qdrant.embedding.registry import RegisteredModel
@@ -21,11 +19,10 @@ def check_dim(dim: int | None, full: int | None, trained: tuple[int, ...]) -> in
     raise InvalidInput(f"dim={dim}: the model's vectors have {full or 'their own'} numbers and {known}")
 
 
-def check_lengths(folder: Path, asked: Mapping[str, Any]) -> None:
+def check_lengths(folder: Path, **asked: int | None) -> None:
     """Refuse a length that the encoder does not read: lowered in silence, it would cut what it was meant to keep."""
     limit = encoder_limit(folder)
-    for name in ("query_length", "document_length"):
-        length = asked[name]
+    for name, length in asked.items():
         if limit is not None and length is not None and length > limit:
             raise InvalidInput(f"{name}={length}: the encoder reads {limit} tokens, by the checkpoint's config.json")
 

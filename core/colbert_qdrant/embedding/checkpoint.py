@@ -192,6 +192,17 @@ def _read_sentence_encoder(folder: Path) -> dict[str, Any]:
     return {name: True for name, stated in fields.items() if stated}
 
 
+def read_sentence_encoder(folder: Path) -> dict[str, Any]:
+    """Return the spec fields that a checkpoint states for its one vector a text: there prompts are part of a text.
+
+    Raises
+    ------
+    InvalidModel
+        A file that can't be read.
+    """
+    return {"lowercase": _lowercases(folder), **_prompts(read_config_if_there(folder / CONFIG_FILES[0]))}
+
+
 def _prompts(config: Config) -> dict[str, str]:
     """Return the text that goes before every query and every document, where there is any.
 

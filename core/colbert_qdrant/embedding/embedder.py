@@ -172,7 +172,7 @@ class ColbertEmbedder(KnownModels):
             folder=self._files.folder,
             compat=compat,
         )
-        check_lengths(self._files.folder, explicit)
+        check_lengths(self._files.folder, query_length=query_length, document_length=document_length)
         self._full_dim = self.spec.dim or (row.dim if row else None)
         self._cut_dim = check_dim(dim, self._full_dim, row.dims if row else ())
         self._long_documents: LongDocuments = long_documents or "truncate"

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from colbert_qdrant.embedding.cache import digest_of, own_folder, private
-from colbert_qdrant.embedding.checkpoint import CONFIG_FILES, EXPORTABLE
+from colbert_qdrant.embedding.checkpoint import CONFIG_FILES, EXPORTABLE, TRANSFORMER_FILES
 from colbert_qdrant.embedding.projection import PROJECTION_FILES
 from colbert_qdrant.embedding.reader import is_plain, read_config_if_there
 from colbert_qdrant.embedding.registry import (
@@ -33,8 +33,8 @@ from colbert_qdrant.errors import InvalidInput, InvalidModel, MissingExtra, Mode
 from colbert_qdrant.notebook import is_watched
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "config.json")
-MODULE_FILES = ("*_MultiVectorMask/*", "*_Normalize/*", "*_HierarchicalTokenPooling/*")
-SETTINGS_FILES = (*CONFIG_FILES, "sentence_bert_config.json", *PROJECTION_FILES, *MODULE_FILES)
+MODULE_FILES = ("*_Pooling/*", "*_MultiVectorMask/*", "*_Normalize/*", "*_HierarchicalTokenPooling/*")
+SETTINGS_FILES = (*CONFIG_FILES, *TRANSFORMER_FILES, *PROJECTION_FILES, *MODULE_FILES)
 
 QUANTIZED_FILES = ("model_int8.onnx", "model_quantized.onnx", "onnx/model_int8.onnx", "onnx/model_quantized.onnx")
 

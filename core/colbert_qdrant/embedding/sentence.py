@@ -12,11 +12,13 @@ import numpy.typing as npt
 from colbert_qdrant._once import once
 from colbert_qdrant.checks import check_texts
 from colbert_qdrant.embedding import files
+from colbert_qdrant.embedding.asked import check_lengths
 from colbert_qdrant.embedding.batches import windows
+from colbert_qdrant.embedding.checkpoint import read_sentence_encoder, works_on_tokens
 from colbert_qdrant.embedding.encoder import Encoder, normalize_rows
 from colbert_qdrant.embedding.hardware import Device, Provider, choose_hardware
 from colbert_qdrant.embedding.identity import graph_digest
-from colbert_qdrant.embedding.reader import read_config_if_there, read_modules
+from colbert_qdrant.embedding.reader import Config, Module, read_config, read_modules
 from colbert_qdrant.embedding.registry import OFFLINE_MODEL
 from colbert_qdrant.embedding.spec import ColbertSpec
 from colbert_qdrant.embedding.tokens import TextTokenizer, encoder_limit, first_position
@@ -88,10 +90,13 @@ class SentenceEmbedder:
         length: int | None = None,
     ) -> None:
         self._hardware = choose_hardware(device, device_ids, providers, threads)
-        self._spec = ColbertSpec(document_length=length)
         options = files.HubOptions(cache_dir, revision, local_files_only)
-        self.model_name, _, self._files = files.locate(model, model_path, model_file, options, quantized=quantized)
-        _check_pooling(self._files.folder)
+        self.model_name, _, found = files.locate(model, model_path, model_file, options, quantized=quantized)
+        self._files = found
+        stated = read_sentence_encoder(found.folder)
+        self._spec = ColbertSpec(document_length=length, longest_query=length, **stated)
+        check_lengths(found.folder, length=length)
+        _check_modules(found.folder, has_prompts=bool(self._spec.query_prompt or self._spec.document_prompt))
 
     @property
     def dim(self) -> int:
@@ -121,7 +126,8 @@ class SentenceEmbedder:
         Yields
         ------
         numpy.ndarray
-            ``(dim,)``, float32, of length 1, in input order.
+            ``(dim,)``, float32, of length 1, in input order; zeros for a text without a token, as where a tokenizer
+            adds none of its own to an empty text.
 
         Raises
         ------
@@ -133,7 +139,7 @@ class SentenceEmbedder:
         return self._means(windows(check_texts(documents, "text"), batch_size, self._hardware.planning), is_query=False)
 
     def query_embed(self, query: str | Iterable[str]) -> Iterator[SentenceVector]:
-        """Encode queries: the vectors of `embed`, sooner for a single one."""
+        """Encode queries: the vectors of `embed` but for the checkpoint's prompts, and sooner for a single one."""
         return self._means(windows(check_texts(query, "query"), WINDOW, self._hardware.planning), is_query=True)
 
     def __repr__(self) -> str:
@@ -142,8 +148,11 @@ class SentenceEmbedder:
     def _means(self, texts: Iterator[list[str]], *, is_query: bool) -> Iterator[SentenceVector]:
         for window in texts:
             encoder = self._query_encoder if is_query else self._document_encoder
-            hidden = encoder.encode(self._tokenizer.documents(window))
-            means = np.stack([states.mean(axis=0) for states in hidden])
+            tokenized = (self._tokenizer.queries if is_query else self._tokenizer.documents)(window)
+            means = np.zeros((len(window), encoder.dim), dtype=np.float32)
+            filled = [number for number, text in enumerate(tokenized) if len(text.ids)]
+            for number, states in zip(filled, encoder.encode([tokenized[number] for number in filled]), strict=True):
+                means[number] = states.mean(axis=0)
             normalize_rows(means)
             yield from means
 
@@ -174,18 +183,39 @@ class SentenceEmbedder:
         )
 
 
-def _check_pooling(folder: Path) -> None:
+def _check_modules(folder: Path, *, has_prompts: bool) -> None:
     """Refuse a checkpoint that says its vector is something else than a mean; many say nothing.
 
-    https://www.sbert.net/docs/package_reference/sentence_transformer/modules.html
+    https://sbert.net/docs/package_reference/sentence_transformer/modules.html
     """
-    modules = {module.kind: module for module in read_modules(folder)}
-    pooling = modules.get("Pooling")
-    takes_means = pooling is None or read_config_if_there(pooling.folder / "config.json").flag(
-        "pooling_mode_mean_tokens", True
-    )
-    if "Dense" in modules or not takes_means:
+    modules = read_modules(folder)
+    others = [module.kind for module in modules if not _leaves_a_mean(module, has_prompts=has_prompts)]
+    if modules and "Pooling" not in [module.kind for module in modules]:
+        others.append("no Pooling")
+    if others:
         raise InvalidModel(
-            f"{folder} makes a text's vector in another way than by the mean of its tokens' hidden states; use a model "
-            "with mean pooling alone, such as all-MiniLM"
+            f"{folder} makes a text's vector in another way than by the mean of its tokens' hidden states: its "
+            f"modules.json has {', '.join(others)[:200]}; use a model with mean pooling alone, such as all-MiniLM"
         )
+
+
+def _leaves_a_mean(module: Module, *, has_prompts: bool) -> bool:
+    match module.kind:
+        case "Transformer" | "Dropout":
+            return True
+        case "Normalize":
+            return not works_on_tokens(module)
+        case "Pooling":
+            config = read_config(module.folder / "config.json")
+            return _takes_means(config) and (config.flag("include_prompt", True) or not has_prompts)
+    return False
+
+
+def _takes_means(config: Config) -> bool:
+    """Tell whether a pooling is the mean alone: since sentence-transformers 6 it is named, before each had a flag."""
+    mode = config.values.get("pooling_mode")
+    if mode is not None:
+        return mode in ("mean", ["mean"])
+    flags = {name for name in config.values if name.startswith("pooling_mode_") and config.flag(name, False)}
+    means = "pooling_mode_mean_tokens"
+    return config.flag(means, True) and flags <= {means}
