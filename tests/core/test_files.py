@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 import stat
+import time
 from pathlib import Path
 
 import numpy as np
@@ -197,6 +198,42 @@ def linked(tiny_folder: Path, tmp_path: Path) -> Path:
     """A snapshot of the hub's cache whose graph keeps its weights in a file of their own."""
     apart = with_weights_in(tmp_path / "apart", tiny_folder, "model.onnx_data")
     return next(hub_cache(tmp_path / "cache", apart).glob("*/snapshots/*"))
+
+
+def test_links_to_weights_are_made_once_and_not_at_each_start(linked: Path) -> None:
+    first = with_external_data(linked / "model.onnx", linked)
+    made = {path: path.stat().st_ino for path in first.parent.iterdir()}
+
+    again = with_external_data(linked / "model.onnx", linked)
+
+    assert again == first
+    assert {path: path.stat().st_ino for path in first.parent.iterdir()} == made
+    assert [path.name for path in (linked.parents[1] / "colbert-qdrant").iterdir()] == [first.parent.name]
+
+
+@pytest.mark.parametrize("way", ["linked", "copied"])
+def test_weights_of_the_same_size_and_time_are_not_taken_for_those_of_before(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError("another file system")
+
+    folder = with_weights_in(tmp_path / "model", tiny_folder, "data/w.bin")
+    (folder / "data").rename(folder / "stored")
+    (folder / "data").symlink_to("stored")
+    if way == "copied":
+        monkeypatch.setattr(os, "link", refused)
+    weights, new = folder / "stored/w.bin", tmp_path / "new"
+    os.utime(weights, (1, 1))
+    with_external_data(folder / "model.onnx", folder)
+    new.write_bytes(bytes(weights.stat().st_size))
+    time.sleep(0.02)  # no file system tells times apart that are nearer
+    new.replace(weights)
+    os.utime(weights, (1, 1))
+
+    real = with_external_data(folder / "model.onnx", folder)
+
+    assert not any((real.parent / "data/w.bin").read_bytes())
 
 
 def test_our_folder_beside_the_blobs_is_for_us_alone(linked: Path) -> None:

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import warnings
 import weakref
 from collections.abc import Callable
@@ -170,6 +171,33 @@ def test_a_file_that_changed_is_read_again(tmp_path: Path) -> None:
     assert cache.digest_of(path) != before
 
 
+@pytest.mark.parametrize("way", ["written", "replaced"])
+def test_a_file_of_the_same_size_and_time_is_another_one(tmp_path: Path, way: str) -> None:
+    """As Nix, Bazel and archives with fixed dates have them."""
+    path, new = tmp_path / "model.onnx", tmp_path / "new"
+    for place, content in ((path, b"one"), (new, b"two")):
+        place.write_bytes(content)
+        os.utime(place, ns=(1, 1))
+    before = cache.digest_of(path)
+    time.sleep(0.02)  # no file system tells times apart that are nearer
+    new.replace(path) if way == "replaced" else path.write_bytes(b"two")
+    os.utime(path, ns=(1, 1))
+
+    assert cache.digest_of(path) == hashlib.sha256(b"two").hexdigest() != before
+
+
+def test_a_name_that_a_shared_file_is_given_changes_nothing(tmp_path: Path) -> None:
+    """As uv and conda give out a package's files to one environment more."""
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"one")
+    os.link(path, tmp_path / "of the first environment")
+    before = cache.file_version(path)
+    time.sleep(0.02)
+    os.link(path, tmp_path / "of the second")
+
+    assert cache.file_version(path) == before
+
+
 def test_a_note_that_is_no_digest_is_not_believed(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"one")
@@ -197,6 +225,18 @@ def test_a_file_that_was_replaced_is_another_model(folder: Path) -> None:
     kept = ColbertEmbedder(folder, threads=1)
     list(kept.embed("an apple"))
     tiny_models.build_colbert(folder, seed=1)
+
+    [after] = ColbertEmbedder(folder, threads=1).embed("an apple")
+
+    assert (before != after).any()
+
+
+def test_a_model_of_the_same_size_and_time_is_another_model(folder: Path, tmp_path: Path) -> None:
+    os.utime(folder / "model.onnx", (1, 1))
+    kept = ColbertEmbedder(folder, threads=1)
+    [before] = kept.embed("an apple")
+    (tiny_models.build_colbert(tmp_path / "other", seed=1) / "model.onnx").replace(folder / "model.onnx")
+    os.utime(folder / "model.onnx", (1, 1))
 
     [after] = ColbertEmbedder(folder, threads=1).embed("an apple")
 

@@ -86,6 +86,21 @@ def test_any_checkpoint_will_do(tiny: ColbertEmbedder, tmp_path: Path, normalize
         assert np.einsum("ij,ij->i", vectors, exact).min() > 0.99
 
 
+def test_a_graph_of_the_same_size_and_time_gets_a_form_of_its_own(tmp_path: Path) -> None:
+    from tiny_models import build_colbert
+
+    settings: dict[str, Any] = {"precision": "int8", "cache_dir": tmp_path, "threads": 1}
+    folder, other = build_colbert(tmp_path / "model"), build_colbert(tmp_path / "other", seed=1)
+    os.utime(folder / "model.onnx", (1, 1))
+    [before] = ColbertEmbedder(folder, **settings).embed("harbour")
+    (other / "model.onnx").replace(folder / "model.onnx")
+    os.utime(folder / "model.onnx", (1, 1))
+
+    [after] = ColbertEmbedder(folder, **settings).embed("harbour")
+
+    assert not np.allclose(after, before, atol=1e-3)
+
+
 @pytest.mark.parametrize("checkpoint", ["pylate-bert", "stanford-bert"])
 def test_a_projection_beside_the_graph_is_put_into_it(checkpoint: str, tmp_path: Path) -> None:
     folder = Path(__file__).parents[1] / "data/checkpoints" / checkpoint

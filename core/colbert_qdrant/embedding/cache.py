@@ -13,8 +13,12 @@ import tempfile
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
+from typing import TypeAlias
 
 from colbert_qdrant.embedding.graph.wire import Chunk
+
+FileVersion: TypeAlias = tuple[str, int, int, int]
+"""Which file it is, as it is now; see `file_version`."""
 
 _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
@@ -113,6 +117,20 @@ def _temporary_folder() -> Path:
     return folder
 
 
+def file_version(path: Path) -> FileVersion:
+    """Return what tells a file from what may lie in its place later, without reading it.
+
+    Archives, Nix and Bazel give all files one time of writing, and two models of one shape are of one size: the time of
+    change, which nobody can set, tells them apart (https://man7.org/linux/man-pages/man7/inode.7.html). Where a file
+    has several names, as conda and uv give them out, that time moves with every name, and the file's number counts in
+    its place: what is shared is replaced, not written to. Elsewhere a number says little. It is given out again at
+    once, and a network drive may make up another one at each start.
+    """
+    found = path.stat()
+    is_shared = found.st_nlink > 1
+    return str(path.resolve()), found.st_size, found.st_mtime_ns, found.st_ino if is_shared else found.st_ctime_ns
+
+
 def digest_of(path: Path, part: Callable[[bytes], bytes] | None = None) -> str:
     """Return the SHA-256 of a file in hexadecimal: the hub's own name for it, what we remember, or computed.
 
@@ -130,24 +148,24 @@ def digest_of(path: Path, part: Callable[[bytes], bytes] | None = None) -> str:
     is_blob = real.parent.name == "blobs" and real.parent.parent.name.startswith("models--")
     if part is None and is_blob and _is_sha256(real.name):
         return real.name
-    found = real.stat()
-    return _remembered(real, found.st_size, found.st_mtime_ns, part)
+    return _remembered(file_version(real), part)
 
 
 @cache
-def _remembered(path: Path, size: int, time_ns: int, part: Callable[[bytes], bytes] | None) -> str:
+def _remembered(file: FileVersion, part: Callable[[bytes], bytes] | None) -> str:
     folder = private(own_folder(None) / "digests")
-    about = f"{path} {part.__name__ if part else ''}"
+    name, *moment = file
+    about = f"{name} {part.__name__ if part else ''}"
     note = folder and folder / hashlib.sha256(about.encode("utf-8", "surrogateescape")).hexdigest()
-    version = f"{size} {time_ns} "
+    version = "".join(f"{number} " for number in moment)
     kept = ""
     if note:
         with contextlib.suppress(OSError, ValueError):
             kept = note.read_text(encoding="ascii")
     if kept.startswith(version) and _is_sha256(kept.removeprefix(version)):
         return kept.removeprefix(version)
-    with path.open("rb") as file:
-        digest = (hashlib.sha256(part(file.read())) if part else hashlib.file_digest(file, "sha256")).hexdigest()
+    with open(name, "rb") as content:
+        digest = (hashlib.sha256(part(content.read())) if part else hashlib.file_digest(content, "sha256")).hexdigest()
     if note:
         with contextlib.suppress(OSError):  # a full disk costs the next start its time, and nothing else
             write_whole(note, [f"{version}{digest}".encode("ascii")])

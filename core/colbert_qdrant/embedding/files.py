@@ -16,7 +16,7 @@ from importlib import resources, util
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from colbert_qdrant.embedding.cache import digest_of, own_folder, private
+from colbert_qdrant.embedding.cache import FileVersion, digest_of, file_version, own_folder, private
 from colbert_qdrant.embedding.checkpoint import CONFIG_FILES, EXPORTABLE, TRANSFORMER_FILES
 from colbert_qdrant.embedding.projection import PROJECTION_FILES
 from colbert_qdrant.embedding.reader import is_plain, read_config_if_there
@@ -371,13 +371,13 @@ def external_data(onnx: Path) -> list[str]:
     InvalidModel
         A name leads out of the graph's folder.
     """
-    found = onnx.stat()
-    names = _named_outside(onnx, found.st_size, found.st_mtime_ns)
+    names = _named_outside(onnx, file_version(onnx))
     return [name for name in names if (onnx.parent / name).is_file()]
 
 
 @lru_cache
-def _named_outside(onnx: Path, size: int, _time_ns: int) -> Sequence[str]:
+def _named_outside(onnx: Path, version: FileVersion) -> Sequence[str]:
+    _, size, *_ = version
     if size > 64 * 2**20:  # weights are inside
         return ()
     found = re.finditer(rb"\x0a\x08location\x12([\x80-\xff]?)([\x00-\x7f])", onnx.read_bytes(), re.DOTALL)
@@ -413,9 +413,15 @@ def _links_folder(folder: Path, key: str) -> Path:
 
 
 def _key(sources: Mapping[str, Path]) -> str:
-    """Name a set of files, as they are now."""
-    found = [(name, str(path), path.stat()) for name, path in sources.items()]
-    files = [(name, path, stat.st_size, stat.st_mtime_ns) for name, path, stat in found]
+    """Name a set of files: not by the time of their last change, which a link to them sets.
+
+    The hub's blobs are named by what is in them, and one has another number at each start on some network drives.
+    """
+    found = [(name, path, path.stat()) for name, path in sources.items()]
+    files = [
+        (name, str(path), stat.st_size, stat.st_mtime_ns, 0 if path.parent.name == "blobs" else stat.st_ino)
+        for name, path, stat in found
+    ]
     return hashlib.sha256(repr(files).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
@@ -426,8 +432,10 @@ def _hard_link(source: Path, folder: Path, name: PurePosixPath) -> None:
             raise InvalidModel(f"{folder / part} is not a directory of ours to put {name} into; remove it")
         folder = below
     target = folder / name.name
-    if target.exists() and target.stat().st_size == source.stat().st_size:  # the folder is ours, its name says of what
-        return
+    if target.exists():  # the folder is ours, and its name says of what
+        ours, theirs = target.stat(), source.stat()
+        if ours.st_size == theirs.st_size and ours.st_ctime_ns >= theirs.st_ctime_ns:  # linked, or copied since
+            return
     partial = Path(tempfile.mkdtemp(dir=folder)) / name.name
     try:
         try:

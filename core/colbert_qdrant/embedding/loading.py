@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from colbert_qdrant._fork import first_after_fork
+from colbert_qdrant.embedding.cache import FileVersion, file_version
 from colbert_qdrant.embedding.files import external_data
 from colbert_qdrant.embedding.graph.attention import long_attention
 from colbert_qdrant.embedding.graph.model import Graph, Tensor, read_model, write_model
@@ -25,7 +26,7 @@ from colbert_qdrant.errors import InvalidModel
 if TYPE_CHECKING:
     from onnxruntime import OrtValue
 
-FileKey: TypeAlias = tuple[tuple[str, int, int], ...]
+FileKey: TypeAlias = tuple[FileVersion, ...]
 """Which files they are, as they are now."""
 
 ONE_SESSION_BEYOND = 2**30
@@ -69,8 +70,7 @@ class RunnableGraph:
 
 def file_key(onnx: Path) -> FileKey:
     """Return what tells a graph's file, and those of its weights outside of it, from what may lie there later."""
-    found = [(path.resolve(), path.stat()) for path in _files(onnx)]
-    return tuple((str(path), stat.st_size, stat.st_mtime_ns) for path, stat in found)
+    return tuple(file_version(path) for path in _files(onnx))
 
 
 def check_unchanged(onnx: Path, key: FileKey) -> None:
