@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gc
+import pickle
+import shutil
 import subprocess
 import sys
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +118,73 @@ def test_documents_and_queries_are_encoded_by_one_model(folder: Path, tmp_path: 
     with pytest.raises(InvalidModel, match="make the embedder anew"):
         list(model.query_embed("harbour"))
     list(model.embed(TEXTS))
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "model.onnx": lambda folder: (build_colbert(folder / "new", seed=1) / "model.onnx").replace(folder / "model.onnx"),
+    "tokenizer.json": lambda folder: rewrite(folder / "tokenizer.json", lambda text: text.replace("##s", "##S")),
+    "artifact.metadata": lambda folder: rewrite(folder / "artifact.metadata", lambda text: text.replace("180", "90")),
+    "config.json": lambda folder: rewrite(folder / "config.json", lambda text: text.replace("512", "256")),
+}
+
+
+def rewrite(path: Path, change: Callable[[str], str]) -> None:
+    path.write_text(change(path.read_text()))
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_settings_graph_and_tokenizer_are_of_one_model(folder: Path, name: str) -> None:
+    """The settings are read when an embedder is made, and the rest when it is first used."""
+    model = ColbertEmbedder(folder, threads=1)
+    CHANGES[name](folder)
+
+    with pytest.raises(InvalidModel, match=f"{name} was changed since this embedder was made"):
+        next(model.embed("harbour"))
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_an_embedder_that_is_sent_is_still_of_one_model(folder: Path, name: str) -> None:
+    model = ColbertEmbedder(folder, threads=1)
+    next(model.embed("harbour"))
+    pickled = pickle.dumps(model)
+    CHANGES[name](folder)
+
+    with pytest.raises(InvalidModel, match=f"{name} was changed since this embedder was made"):
+        next(pickle.loads(pickled).embed("harbour"))
+
+
+def test_an_embedder_that_is_sent_finds_the_same_files_with_other_times(folder: Path, tmp_path: Path) -> None:
+    """As another machine has them."""
+    model = ColbertEmbedder(folder, threads=1)
+    [vectors], pickled = model.embed("harbour"), pickle.dumps(model)
+    shutil.copytree(folder, tmp_path / "copied", copy_function=shutil.copyfile)
+    shutil.rmtree(folder)
+    (tmp_path / "copied").rename(folder)
+
+    np.testing.assert_array_equal(next(pickle.loads(pickled).embed("harbour")), vectors)
+
+
+def test_a_used_embedder_takes_no_other_tokenizer(folder: Path) -> None:
+    model = ColbertEmbedder(folder, threads=1)
+    next(model.embed("harbour"))
+    CHANGES["tokenizer.json"](folder)
+
+    with pytest.raises(InvalidModel, match=r"tokenizer\.json was changed"):
+        model.settings  # noqa: B018  # of vectors that the tokenizer of before made
+    with pytest.raises(InvalidModel, match=r"tokenizer\.json was changed"):
+        next(model.windowed().embed("harbour"))
+
+
+def test_a_relative_folder_stays_the_one_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in (0, 1):
+        build_colbert(tmp_path / f"{seed}" / "model", seed=seed)
+    monkeypatch.chdir(tmp_path / "0")
+    model = ColbertEmbedder("model", threads=1)
+    monkeypatch.chdir(tmp_path / "1")
+
+    np.testing.assert_array_equal(
+        next(model.embed("harbour")), next(ColbertEmbedder(tmp_path / "0/model", threads=1).embed("harbour"))
+    )
 
 
 def test_a_file_behind_a_link_is_loaded_so_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

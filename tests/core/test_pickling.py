@@ -13,6 +13,7 @@ import pytest
 from qdrant_client import QdrantClient
 
 from colbert_qdrant import AsyncMultivectorCollection, Bm25, ColbertEmbedder, ColbertReranker, MultivectorCollection
+from colbert_qdrant.embedding.sentence import SentenceEmbedder
 from colbert_qdrant.errors import CollectionNotFound, EngineUnavailable, InvalidInput
 from conftest import WordEmbedder
 from faulty_server import FaultyServer
@@ -51,6 +52,15 @@ def test_a_pickled_embedder_leaves_the_model_behind(tiny: ColbertEmbedder) -> No
     list(tiny.embed(["so that it is loaded"]))
 
     assert len(pickle.dumps(tiny)) < 10_000
+
+
+def test_a_sentence_embedder(tiny_folder: Path, sent: Callable[[Any], Any]) -> None:
+    sentences = SentenceEmbedder(tiny_folder, threads=2)
+    [expected] = sentences.embed("a red apple")
+
+    [vector] = sent(sentences).embed("a red apple")
+
+    np.testing.assert_array_equal(vector, expected)
 
 
 def test_a_reranker(tiny: ColbertEmbedder, sent: Callable[[Any], Any]) -> None:

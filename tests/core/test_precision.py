@@ -86,6 +86,19 @@ def test_any_checkpoint_will_do(tiny: ColbertEmbedder, tmp_path: Path, normalize
         assert np.einsum("ij,ij->i", vectors, exact).min() > 0.99
 
 
+def test_a_relative_cache_stays_where_it_was(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    embedder = ColbertEmbedder(tiny_folder, precision="int8", cache_dir="kept")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+
+    next(embedder.embed("harbour"))
+
+    assert [*tmp_path.glob("*/colbert-qdrant")] == [tmp_path / "kept/colbert-qdrant"]
+
+
 def test_a_graph_of_the_same_size_and_time_gets_a_form_of_its_own(tmp_path: Path) -> None:
     from tiny_models import build_colbert
 

@@ -232,6 +232,18 @@ def test_a_text_without_a_token_is_a_row_of_zeros_that_a_collection_takes(
         assert films.search("the sea", limit=1)[0].text == "the sea"
 
 
+def test_documents_and_queries_are_of_one_model(hidden_folder: Path, tmp_path: Path) -> None:
+    sentences = SentenceEmbedder(hidden_folder, threads=2)
+    list(sentences.embed(TEXTS))
+    other = tiny_models.build_colbert(tmp_path / "other", normalize=False, seed=1)
+    (other / "model.onnx").replace(hidden_folder / "model.onnx")
+
+    with pytest.raises(InvalidModel, match=r"model\.onnx was changed .* make the embedder anew"):
+        list(sentences.query_embed("toys"))
+    with pytest.raises(InvalidModel, match="make the embedder anew"):
+        sentences.graph  # noqa: B018  # which a collection would remember
+
+
 def test_it_is_a_first_stage(sentences: SentenceEmbedder, offline: ColbertEmbedder) -> None:
     stage = Dense(sentences)
 

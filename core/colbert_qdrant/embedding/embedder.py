@@ -20,12 +20,13 @@ from colbert_qdrant.embedding.encoder import Encoder, shared_encoder
 from colbert_qdrant.embedding.hardware import Device, Provider, choose_hardware
 from colbert_qdrant.embedding.identity import identity
 from colbert_qdrant.embedding.known import KnownModels
-from colbert_qdrant.embedding.loading import ONE_SESSION_BEYOND, FileKey, check_unchanged, file_key, weight_bytes
+from colbert_qdrant.embedding.loading import ONE_SESSION_BEYOND, weight_bytes
 from colbert_qdrant.embedding.long_documents import LongDocuments, encode_documents
 from colbert_qdrant.embedding.pooling import TokenPooling, pool, pool_to
 from colbert_qdrant.embedding.precision import int8_graph
 from colbert_qdrant.embedding.processor import int8_pays
 from colbert_qdrant.embedding.projection import Projection, normalized, read_projection
+from colbert_qdrant.embedding.seen import FromFiles
 from colbert_qdrant.embedding.spec import ColbertSpec, Compat, QueryExpansion, resolve_spec
 from colbert_qdrant.embedding.tokens import TextTokenizer, TokenizedText, encoder_limit, first_position
 from colbert_qdrant.errors import InvalidInput
@@ -37,7 +38,7 @@ DEFAULT_MODEL = "answerdotai/answerai-colbert-small-v1"
 WINDOW = 256
 
 
-class ColbertEmbedder(KnownModels):
+class ColbertEmbedder(FromFiles, KnownModels):
     """Encodes documents and queries into ColBERT multivectors with ONNX Runtime.
 
     The files are found (or downloaded) at construction; the model is loaded when it is first used. One embedder
@@ -157,9 +158,10 @@ class ColbertEmbedder(KnownModels):
         if not (pool_factor is None or pool_factor >= 1) or (max_vectors is not None and max_vectors < 1):
             raise InvalidInput(f"pool_factor={pool_factor}, max_vectors={max_vectors}: give at least 1")
         self._hardware = choose_hardware(device, device_ids, providers, threads)
-        self._cache_dir = cache_dir
+        self._cache_dir = None if cache_dir is None else Path(cache_dir).expanduser().absolute()
         options = files.HubOptions(cache_dir, revision, local_files_only)
-        self.model_name, row, self._files = files.locate(model, model_path, model_file, options, quantized=quantized)
+        self.model_name, row, found = files.locate(model, model_path, model_file, options, quantized=quantized)
+        super().__init__(found)
         self._asked_precision = check_precision(precision, row, self._hardware, quantized=quantized)
         explicit = {
             "query_length": query_length,
@@ -200,7 +202,7 @@ class ColbertEmbedder(KnownModels):
     @property
     def settings(self) -> dict[str, Any]:
         """What a document's vectors depend on besides its text; a collection remembers it."""
-        check_unchanged(self._files.onnx, self._first_seen)
+        self._seen.check()
         settings = {
             "model": self.model_name,
             "file": self._files.onnx.name,
@@ -264,22 +266,6 @@ class ColbertEmbedder(KnownModels):
         other._long_documents, other._says_what_of_long = "window", True
         vars(other).pop("_tokenizer", None)  # which cuts
         return other
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave what was loaded behind: it is loaded again where it is used, from the same files."""
-        return {
-            name: value for name, value in vars(self).items() if not isinstance(getattr(type(self), name, None), once)
-        }
-
-    def __copy__(self) -> Self:
-        """Return another embedder that shares what was loaded."""
-        other = type(self).__new__(type(self))
-        vars(other).update(vars(self))
-        return other
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Return this one: nothing in it changes, and a model is large."""
-        return self
 
     def passage_embed(self, texts: Iterable[str], batch_size: int = WINDOW) -> Iterator[Multivector]:
         """Encode documents; the same as `embed`."""
@@ -421,6 +407,7 @@ class ColbertEmbedder(KnownModels):
 
     @once
     def _tokenizer(self) -> TextTokenizer:
+        self._seen.check()
         return TextTokenizer(self._files.folder, self.spec, cut_documents=self._long_documents == "truncate")
 
     @once
@@ -438,11 +425,8 @@ class ColbertEmbedder(KnownModels):
         return vars(self).get(name) if weight_bytes(self._graph) > ONE_SESSION_BEYOND else None
 
     @once
-    def _first_seen(self) -> FileKey:
-        return file_key(self._files.onnx)
-
-    @once
     def _projection(self) -> Projection | None:
+        self._seen.check()
         return read_projection(self._files.projection or self._files.folder)
 
     @once
@@ -452,7 +436,7 @@ class ColbertEmbedder(KnownModels):
         return int8_graph(self._files.onnx, dim=self._full_dim, projection=self._projection, cache_dir=self._cache_dir)
 
     def _load(self, *, wide: bool) -> Encoder:
-        check_unchanged(self._files.onnx, self._first_seen)
+        self._seen.check()
         return shared_encoder(
             self._graph,
             pad_id=self._tokenizer.pad_id,

@@ -113,6 +113,7 @@ def locate(
     row = find(str(model))
     folder = Path(model_path) if model_path is not None else None if row else Path(model)
     if folder is not None and folder.is_dir():
+        folder = folder.absolute()  # a program may go to another folder before the model is loaded
         name = row.model if row else _folder_name(folder)
         asked = model_file or (_quantized_in(folder) if quantized else None)
         usual = row.model_file if row and (folder / row.model_file).is_file() else None
@@ -234,7 +235,7 @@ def from_hub(repo: str, model_file: str, additional_files: Sequence[str], option
     """
     wanted = [*TOKENIZER_FILES, *SETTINGS_FILES, model_file, *additional_files]
     required = ["tokenizer.json", model_file, *additional_files]
-    folder = _cached(repo, required, wanted, options) or _download(repo, required, wanted, options)
+    folder = (_cached(repo, required, wanted, options) or _download(repo, required, wanted, options)).absolute()
     return ModelFiles(folder, with_external_data(folder / model_file, folder), folder / model_file)
 
 

@@ -20,6 +20,7 @@ from colbert_qdrant.embedding.hardware import Device, Provider, choose_hardware
 from colbert_qdrant.embedding.identity import graph_digest
 from colbert_qdrant.embedding.reader import Config, Module, read_config, read_modules
 from colbert_qdrant.embedding.registry import OFFLINE_MODEL
+from colbert_qdrant.embedding.seen import FromFiles
 from colbert_qdrant.embedding.spec import ColbertSpec
 from colbert_qdrant.embedding.tokens import TextTokenizer, encoder_limit, first_position
 from colbert_qdrant.errors import InvalidInput, InvalidModel
@@ -30,7 +31,7 @@ SentenceVector: TypeAlias = npt.NDArray[np.float32]
 WINDOW = 256
 
 
-class SentenceEmbedder:
+class SentenceEmbedder(FromFiles):
     """Encodes a text into one vector: the mean of its tokens' hidden states, brought to length 1.
 
     The files are found (or downloaded) at construction; the model is loaded when it is first used. One embedder may
@@ -92,7 +93,7 @@ class SentenceEmbedder:
         self._hardware = choose_hardware(device, device_ids, providers, threads)
         options = files.HubOptions(cache_dir, revision, local_files_only)
         self.model_name, _, found = files.locate(model, model_path, model_file, options, quantized=quantized)
-        self._files = found
+        super().__init__(found)
         stated = read_sentence_encoder(found.folder)
         self._spec = ColbertSpec(document_length=length, longest_query=length, **stated)
         check_lengths(found.folder, length=length)
@@ -111,6 +112,7 @@ class SentenceEmbedder:
     @property
     def graph(self) -> str:
         """The SHA-256 of its ONNX file: what a collection remembers besides the name."""
+        self._seen.check()
         return graph_digest(self._files)
 
     def embed(self, documents: str | Iterable[str], batch_size: int = WINDOW) -> Iterator[SentenceVector]:
@@ -158,6 +160,7 @@ class SentenceEmbedder:
 
     @once
     def _tokenizer(self) -> TextTokenizer:
+        self._seen.check()
         return TextTokenizer(self._files.folder, self._spec)
 
     @once
@@ -169,6 +172,7 @@ class SentenceEmbedder:
         return self._load(wide=True) if self._hardware.widens_queries else self._document_encoder
 
     def _load(self, *, wide: bool) -> Encoder:
+        self._seen.check()
         return Encoder(
             self._files.onnx,
             pad_id=self._tokenizer.pad_id,
