@@ -70,6 +70,25 @@ def test_another_model_in_a_folder_of_the_same_name_is_refused(folder: Path, cli
         MultivectorCollection("fruit", ColbertEmbedder(other), client=client)
 
 
+@pytest.mark.parametrize("change", [{"num_protected_tokens": 4}, {"normalize_embeddings": False}])
+def test_a_checkpoint_that_pools_in_a_way_of_its_own_is_told_by_it(tmp_path: Path, change: dict[str, Any]) -> None:
+    usual, own = pooling_folder(tmp_path / "usual"), pooling_folder(tmp_path / "own")
+    reworded(own / "4_HierarchicalTokenPooling/config.json", **change)
+
+    theirs, ours = ColbertEmbedder(usual).settings, ColbertEmbedder(own).settings
+
+    assert {name for name in ours if ours[name] != theirs[name]} == {"model", "text"}
+    assert theirs["text"] == ColbertEmbedder(usual, pool_factor=3).settings["text"]
+
+
+def pooling_folder(folder: Path) -> Path:
+    modules = Path(__file__).parents[1] / "data/checkpoints/st-modules"
+    shutil.copytree(modules / "pooled", folder)
+    for name in ("model.onnx", "tokenizer.json"):
+        shutil.copyfile(modules / name, folder / name)
+    return folder
+
+
 def test_the_same_files_elsewhere_are_the_same_model(folder: Path, client: QdrantClient) -> None:
     other = shutil.copytree(folder, folder.parents[1] / "v2" / "model")
     reworded(

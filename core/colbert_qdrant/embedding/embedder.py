@@ -210,7 +210,7 @@ class ColbertEmbedder(FromFiles, KnownModels):
             "document_length": self._tokenizer.document_limit,
             "long_documents": self._long_documents,
             "pool_factor": self._pooling.factor,
-            **identity(self._files, self.spec, self._projection),
+            **identity(self._files, self.spec, self._projection, self._pooling),
         }
         if self.spec.strip:
             settings["strip"] = True

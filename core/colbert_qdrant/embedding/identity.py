@@ -9,6 +9,7 @@ from pathlib import Path
 
 from colbert_qdrant.embedding.cache import digest_of
 from colbert_qdrant.embedding.files import ModelFiles, external_data
+from colbert_qdrant.embedding.pooling import TokenPooling
 from colbert_qdrant.embedding.projection import Projection
 from colbert_qdrant.embedding.reader import parse_json
 from colbert_qdrant.embedding.spec import ColbertSpec
@@ -25,7 +26,9 @@ _OF_DOCUMENTS = (
 """Fields of a spec that change a document's vectors; its length and `strip` are the caller's, and remembered apart."""
 
 
-def identity(files: ModelFiles, spec: ColbertSpec, projection: Projection | None) -> dict[str, str]:
+def identity(
+    files: ModelFiles, spec: ColbertSpec, projection: Projection | None, pooling: TokenPooling
+) -> dict[str, str]:
     """Return digests of all that makes a document's vectors: what a collection remembers of a model.
 
     Returns
@@ -33,9 +36,11 @@ def identity(files: ModelFiles, spec: ColbertSpec, projection: Projection | None
     dict
         ``graph``: of the ONNX file and of the weights outside of it. ``tokenizer``: of the vocabulary and its rules.
         ``projection``: of the layers that are kept beside the graph, where there are some. ``text``: of what the spec
-        does to a document.
+        does to a document, and of how a checkpoint pools that does it in a way of its own.
     """
     fields = {name: value for name, value in asdict(spec).items() if name in _OF_DOCUMENTS}
+    if pooling != TokenPooling(pooling.factor, normalize=spec.normalize):
+        fields["pooling"] = [pooling.protected_tokens, pooling.normalize]
     found = {
         "graph": graph_digest(files),
         "tokenizer": digest_of(files.folder / "tokenizer.json", _tokenizer_alone)[:32],
