@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -80,6 +81,18 @@ def test_any_checkpoint_will_do(tiny: ColbertEmbedder, tmp_path: Path, normalize
     from tiny_models import build_colbert
 
     folder = build_colbert(tmp_path / "model", normalize=normalize)
+    ours = ColbertEmbedder(folder, precision="int8", cache_dir=tmp_path)
+
+    for vectors, exact in zip(ours.embed(TEXTS), tiny.embed(TEXTS), strict=True):
+        assert np.einsum("ij,ij->i", vectors, exact).min() > 0.99
+
+
+def test_weights_may_lie_outside_of_the_graph(tiny: ColbertEmbedder, tiny_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_folder, tmp_path / "model")
+    model = onnx.load(folder / "model.onnx")
+    (folder / "model.onnx").unlink()
+    onnx.save(model, folder / "model.onnx", save_as_external_data=True, location="model.onnx.data")
+
     ours = ColbertEmbedder(folder, precision="int8", cache_dir=tmp_path)
 
     for vectors, exact in zip(ours.embed(TEXTS), tiny.embed(TEXTS), strict=True):

@@ -236,8 +236,11 @@ def open_session(
     return session
 
 
-def fold_constants(onnx: Path, target: Path, *, weights_outside: bool) -> InferenceSession:
+def fold_constants(onnx: Path, target: Path) -> InferenceSession:
     """Write a graph as ONNX Runtime simplifies it without regard to hardware: constants folded, functions inlined.
+
+    The weights come into a file beside it: a model's own holds at most 2 GiB, and the runtime writes a graph whose
+    weights lie outside of it in no other way.
 
     Parameters
     ----------
@@ -245,8 +248,6 @@ def fold_constants(onnx: Path, target: Path, *, weights_outside: bool) -> Infere
         The graph.
     target
         The file to write.
-    weights_outside
-        Put the weights into a file beside it: a model's own file holds at most 2 GiB.
 
     Returns
     -------
@@ -266,10 +267,9 @@ def fold_constants(onnx: Path, target: Path, *, weights_outside: bool) -> Infere
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
     options.add_session_config_entry("session.disable_prepacking", "1")
-    if weights_outside:
-        entry = "session.optimized_model_external_initializers_"
-        options.add_session_config_entry(f"{entry}file_name", f"{target.name}.weights")
-        options.add_session_config_entry(f"{entry}min_size_in_bytes", "1024")
+    entry = "session.optimized_model_external_initializers_"
+    options.add_session_config_entry(f"{entry}file_name", f"{target.name}.weights")
+    options.add_session_config_entry(f"{entry}min_size_in_bytes", "1024")
     try:
         return onnxruntime.InferenceSession(str(onnx), options, providers=[CPU])
     except Exception as error:  # the runtime's exceptions have no base class but Exception

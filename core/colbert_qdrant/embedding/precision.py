@@ -19,7 +19,6 @@ from colbert_qdrant.embedding.graph.projected import projected
 from colbert_qdrant.embedding.graph.tidy import tidied
 from colbert_qdrant.embedding.graph.wire import MalformedMessage, write_nested, write_text
 from colbert_qdrant.embedding.hardware import CPU_TOKEN_BUDGET, fold_constants
-from colbert_qdrant.embedding.loading import weight_bytes
 from colbert_qdrant.embedding.projection import Projection
 from colbert_qdrant.errors import InvalidModel
 
@@ -28,9 +27,6 @@ _VERSION = 3
 
 _END = b"".join(write_nested(14, [write_text(1, "colbert-qdrant"), write_text(2, "whole")]))
 """What stands last in a kept file: an entry of the model's metadata."""
-
-_LARGEST_MESSAGE = 2**31 - 1
-"""Protocol Buffers' limit; a model's weights lie outside of its file beyond that."""
 
 
 def int8_graph(
@@ -93,7 +89,7 @@ def _is_whole(kept: Path) -> bool:
 def _rewritten(onnx: Path, dim: int | None, projection: Projection | None, own: Path) -> Graph:
     with tempfile.TemporaryDirectory(dir=own) as scratch:
         whole = Path(scratch) / "folded.onnx"
-        session = fold_constants(onnx, whole, weights_outside=weight_bytes(onnx) > _LARGEST_MESSAGE // 2)
+        session = fold_constants(onnx, whole)
         output, width = find_output(session, onnx, dim, projection)
         del session
         graph = tidied(read_model(memoryview(whole.read_bytes()), Path(scratch)))
