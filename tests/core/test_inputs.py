@@ -14,6 +14,7 @@ from onnx import TensorProto, helper
 
 from colbert_qdrant import ColbertEmbedder
 from colbert_qdrant.embedding.registry import OFFLINE_MODEL
+from colbert_qdrant.embedding.tokens import encoder_limit
 from colbert_qdrant.errors import InvalidInput, InvalidModel
 from colbert_qdrant.export import export
 
@@ -155,7 +156,11 @@ def test_a_text_longer_than_the_graph_is_refused_and_not_cut(exported: Path, tmp
         assert len(list(ColbertEmbedder(folder, document_length=16).embed(TEXTS))) == 4
 
 
-def test_robertas_positions_begin_behind_its_padding(exported: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["xlm-roberta", "mpnet", "longformer", "data2vec-text", "roberta-prelayernorm"])
+@pytest.mark.parametrize("stated", [{"pad_token_id": 1}, {}])
+def test_robertas_positions_begin_behind_its_padding(
+    exported: Path, tmp_path: Path, kind: str, stated: dict[str, int]
+) -> None:
     def moved(model: onnx.ModelProto) -> None:
         """Two rows that no text is looked up in."""
         [table] = [weights for weights in model.graph.initializer if weights.name == "embeddings.positions"]
@@ -164,12 +169,14 @@ def test_robertas_positions_begin_behind_its_padding(exported: Path, tmp_path: P
 
     folder = changed(exported, tmp_path / "model", with_positions, moved)
     config = json.loads((folder / "config.json").read_text())
-    config |= {"model_type": "xlm-roberta", "pad_token_id": 1, "max_position_embeddings": 42}
+    config.pop("pad_token_id", None)
+    config |= {"model_type": kind, "max_position_embeddings": 42, **stated}
     (folder / "config.json").write_text(json.dumps(config))
 
     [ours], [theirs] = ColbertEmbedder(folder).embed(TEXTS[0]), ColbertEmbedder(exported).embed(TEXTS[0])
 
     np.testing.assert_allclose(ours, theirs, atol=2e-6)
+    assert encoder_limit(folder) == 40
 
 
 def test_the_offline_model_says_how_it_is_fed() -> None:

@@ -27,6 +27,22 @@ _UNLIMITED = 10**6
 _USUAL_LIMIT = 512
 """Of an encoder whose files don't say how far it reads."""
 
+_BEHIND_PADDING = (
+    "camembert",
+    "data2vec-text",
+    "ibert",
+    "longformer",
+    "luke",
+    "mpnet",
+    "roberta",
+    "xlm-roberta",
+    "xmod",
+)
+"""How the names of the architectures begin whose positions do; those are 514 for 512 tokens, and the id is 1.
+
+https://github.com/huggingface/transformers: the models with ``create_position_ids_from_input_ids``
+"""
+
 _LONGEST_QUERY = 8192
 _LONGEST_TOKENIZER = 512 * 2**20
 _LARGEST_VOCABULARY = 2**24
@@ -293,10 +309,10 @@ def cut_into_windows(document: TokenizedText, limit: int, lead: int, tail: int) 
 
 
 def first_position(folder: Path) -> int:
-    """Return the position of a text's first token: RoBERTa counts from behind its padding id."""
+    """Return the position of a text's first token: RoBERTa and its kin count from behind their padding id."""
     config = read_config_if_there(folder / "config.json")
-    padded = config.text("model_type", "").startswith(("roberta", "xlm-roberta", "camembert"))
-    return config.count("pad_token_id", 0) + 1 if padded else 0
+    padded = config.text("model_type", "").startswith(_BEHIND_PADDING)
+    return config.count("pad_token_id", 1) + 1 if padded else 0
 
 
 def encoder_limit(folder: Path) -> int | None:
