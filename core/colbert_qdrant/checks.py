@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from numbers import Real
 from typing import Any
-
-import numpy as np
 
 from colbert_qdrant.errors import InvalidInput
 
@@ -80,5 +79,5 @@ def check_thresholds(score_threshold: float | None, min_relevance: float | None)
 
 def _is_finite(number: Any) -> bool:
     """Tell a number of 32 bits, numpy's among them: no engine counts in more."""
-    is_number = isinstance(number, int | float | np.integer | np.floating) and not isinstance(number, bool)
+    is_number = isinstance(number, Real) and not isinstance(number, bool)
     return is_number and bool(-3e38 < number < 3e38)
