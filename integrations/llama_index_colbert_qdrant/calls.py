@@ -118,7 +118,14 @@ class Calls:
 
     def all_documents(self, ref_doc_ids: Sequence[str]) -> Iterator[models.Filter]:
         """Yield filters that together the nodes of these documents pass, those of one document the same filter."""
-        return (self.documents(*some) for some in _some_at_once(ref_doc_ids))
+        return (self._own(self.documents(*some)) for some in _some_at_once(ref_doc_ids))
+
+    def _own(self, documents: models.Filter) -> models.Filter:
+        """Leave out what is a tenant's, where none is asked for: documents of one id are different ones there."""
+        if self.layout.tenant is not None:  # the collection itself keeps to it
+            return documents
+        nobodys = models.IsEmptyCondition(is_empty=models.PayloadField(key=TENANT_KEY))
+        return models.Filter(must=[documents, nobodys])
 
     def others(self, nodes: Sequence[BaseNode], ref_doc_ids: Sequence[str]) -> Iterator[models.Filter]:
         """Yield filters that together the nodes of these documents pass, but for those that are given."""
@@ -127,7 +134,7 @@ class Calls:
             kept.setdefault(document_id(node), []).append(node.node_id)
         for some in _some_at_once(ref_doc_ids):
             given = nodes_with((node_id for doc_id in some for node_id in kept.get(doc_id, ())), self.layout.tenant)
-            yield models.Filter(must=[self.documents(*some)], must_not=[given])
+            yield models.Filter(must=[self._own(self.documents(*some))], must_not=[given])
 
     @staticmethod
     def everything() -> models.Filter:

@@ -268,6 +268,20 @@ async def test_refresh_stores_again_what_was_deleted(
     assert SOLDIER.text in texts_of(store)
 
 
+def test_documents_of_a_tenant_are_not_those_of_nobody(make_store: Callable[..., ColbertQdrantVectorStore]) -> None:
+    document = Document(id_="soldier", text=" ".join(f"Paragraph {number} of a soldier." for number in range(300)))
+    theirs = make_store(collection_name="shared", tenant="they")
+    theirs.as_index([document])
+    before = texts_of(theirs)
+    index = make_store(collection_name="shared").as_index()
+
+    assert [index.refresh_ref_docs([document]) for _ in range(2)] == [[True], [False]]
+    index.insert_documents([Document(id_="soldier", text="Another text.")])
+
+    assert len(before) > 1
+    assert texts_of(theirs) == before
+
+
 def test_refresh_that_failed_keeps_the_old_and_is_made_good_by_the_next(
     store: ColbertQdrantVectorStore, embedder: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
