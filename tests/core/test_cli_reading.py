@@ -124,6 +124,7 @@ def test_a_page_says_itself_what_its_bytes_are(tmp_path: Path) -> None:
         ("<math><p>x<script>no</script><title/>y", "x"),
         ("<template><math><p>no</template>x", "x"),
         ("<svg><foreignObject><div>x</div></foreignObject></svg></svg>y", "x\n\ny"),
+        ("<template><svg><p>no</p></svg>no</template><p>ok", "ok"),
         ("<textarea><b></textarea>", "<b>"),
         ("&#" + "9" * 5000 + ";&lt;", "&#" + "9" * 5000 + ";&lt;"),
     ],

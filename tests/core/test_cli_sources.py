@@ -242,6 +242,15 @@ def test_rows_from_standard_input_stay_beside_those_that_come_next(shell: Shell,
     assert sorted(stored().values()) == ["monday", "tuesday"]
 
 
+def test_a_row_stays_where_what_would_replace_it_can_not_be_stored(shell: Shell, stored: Stored) -> None:
+    write("a.jsonl", [{"text": "a row", "v": 2}])
+    shell("index", "a.jsonl")
+    write("a.jsonl", '{"text": "a row", "v": 1' + "0" * 30 + "}")
+
+    assert "1 failed" in shell("index", "a.jsonl").output
+    assert list(stored().values()) == ["a row"]
+
+
 def test_rows_of_a_file_that_was_not_read_whole_stay(shell: Shell, stored: Stored) -> None:
     write("a.jsonl", '{"text": "one"}\n{"text": "two"}')
     shell("index", "a.jsonl")

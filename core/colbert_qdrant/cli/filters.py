@@ -82,9 +82,11 @@ def _parsed(condition: str, layout: Layout) -> models.Condition:
 
 
 def _is_empty(asked: Any) -> bool:
-    """Return whether JSON says nothing, however deep: clauses without a condition in them."""
-    if isinstance(asked, dict | list):
-        return all(_is_empty(each) for each in (asked.values() if isinstance(asked, dict) else asked))
+    """Return whether a filter in JSON says nothing, however deep: clauses without a condition in them."""
+    if isinstance(asked, list):
+        return all(map(_is_empty, asked))
+    if isinstance(asked, dict):
+        return asked.keys() <= {"must", "should", "must_not"} and all(map(_is_empty, asked.values()))
     return asked is None
 
 

@@ -89,7 +89,9 @@ def index(
             extras=sources.extras(documents, given),
             on_error="skip",
         )
-        old = sources.leftovers(collection, given, corpus)
+        refused = {failure.position for failure in report.failed}
+        stored = [document for position, document in enumerate(documents) if position not in refused]
+        old = sources.leftovers(collection, given, corpus, stored)
         collection.delete(old)
         failed = [*corpus.failed, *taken, *(Failed(documents[it.position].where, it.reason) for it in report.failed)]
         missing = sources.gone(collection, given) if source.is_dir() else {}

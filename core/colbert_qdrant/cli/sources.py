@@ -76,14 +76,26 @@ def _conflict(record: Record, document: Document) -> str | None:
     )
 
 
-def leftovers(collection: MultivectorCollection, source: Source, corpus: Corpus) -> list[str]:
+def leftovers(
+    collection: MultivectorCollection, source: Source, corpus: Corpus, stored: Sequence[Document]
+) -> list[str]:
     """Return the ids of what files that were read whole have no more: chunks, and rows without an id of their own.
 
     Both are known by their file alone. A row that brings its id along stands for itself: `prune` removes it, as it does
     those of standard input, where what comes next need not replace what came before.
+
+    Parameters
+    ----------
+    collection, source, corpus
+        Where from, and what was read.
+    stored
+        What of it is stored: a file of which something could not be keeps what it had.
     """
+    kept = {id(document) for document in stored}
+    files = corpus.chunked | {it.file for it in corpus.documents if it.is_row and not it.names_itself}
+    files &= corpus.chunked if source.path == STDIN else corpus.whole
+    files -= {document.file for document in corpus.documents if id(document) not in kept}
     now = {document.id for document in corpus.documents}
-    files = corpus.chunked if source.path == STDIN else corpus.whole
     old = (record for record in of_files(collection, files) if record.id not in now)
     return [it.id for it in old if (file := it.payload[FILE_KEY]) in corpus.chunked or it.id.startswith(f"{file}#")]
 

@@ -78,7 +78,8 @@ def _tokens(page: str, *, is_xml: bool) -> Iterator[_Token]:
             if tag in _PARAGRAPHS and not ending:
                 yield from (_Token("/" + each, "", line) for each in foreign)
                 foreign.clear()
-            yield _Token("/" + tag if ending else tag, "", line)
+            if not (ending and tag in _FOREIGN and not foreign):  # a paragraph has ended it already
+                yield _Token("/" + tag if ending else tag, "", line)
             at = _behind_tag(page, name.end())
             if ending:
                 if foreign and tag in _FOREIGN:

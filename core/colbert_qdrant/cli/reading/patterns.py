@@ -11,6 +11,7 @@ import re
 import string
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import PurePath
 
 _ITEM = rb"\[:([^\]]{0,99}):\]|(\\.|[^\\])-(?!\])(\\.|[^\\])|\\(.)|([^\\])"
@@ -38,6 +39,10 @@ _CLASSES = {
 }
 
 
+_LONGEST = 2**14
+"""Bytes of a pattern: four times those of the longest path that Linux takes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pattern:
     """A line of a ``.gitignore``: what it matches, whether only folders, and what it says of them."""
@@ -48,11 +53,13 @@ class Pattern:
 
     @classmethod
     def of(cls, line: bytes) -> Pattern | None:
-        """Return a line's pattern; ``None`` where it is a comment, or nothing can match it."""
+        """Return a line's pattern; ``None`` where it is a comment, or nothing can match it: no path is so long."""
         text = line.rstrip(b" ")
         if (len(text) - len(text.rstrip(b"\\"))) % 2:
             text = line[: len(text) + 1]  # the space behind a backslash is meant
         body = text.removeprefix(b"!").removesuffix(b"/")
+        if len(body) > _LONGEST:
+            return None
         expression = _expression(body.removeprefix(b"/") if b"/" in body else b"**/" + body)
         if text.startswith(b"#") or not body or expression is None:
             return None
@@ -150,5 +157,9 @@ def _members(text: bytes) -> set[int] | None:
 
 
 def _set(members: set[int], *, is_negated: bool) -> bytes:
-    bytes_of = (set(range(256)) - members if is_negated else members) - {ord("/")}
-    return b"[%b]" % b"".join(b"\\x%02x" % byte for byte in bytes_of) if bytes_of else b"(?!)"
+    named = sorted(members | {ord("/")} if is_negated else members - {ord("/")})
+    spelled = b""
+    for _, run in groupby(enumerate(named), lambda at: at[1] - at[0]):
+        bytes_of = [byte for _, byte in run]
+        spelled += b"\\x%02x-\\x%02x" % (bytes_of[0], bytes_of[-1])
+    return b"[%b%b]" % (b"^" if is_negated else b"", spelled) if spelled else b"(?!)"
