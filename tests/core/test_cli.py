@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -203,6 +204,21 @@ def test_a_collection_that_is_missing_is_not_made(store: Path) -> None:
         f"Error: there is no collection 'films' in {store}; there are documents: choose with --collection\n"
     )
     assert not (store / "films").exists()
+
+
+@pytest.mark.parametrize("kind", ["pylate-bert", "st-bert", "stanford-bert", "st-modules/pooled-as-they-are"])
+def test_a_collection_of_a_model_in_a_folder_is_filled_and_searched_again(tmp_path: Path, kind: str) -> None:
+    checkpoint = Path(__file__).parents[1] / "data/checkpoints" / kind
+    model = shutil.copytree(checkpoint, tmp_path / "model")
+    for name in ("model.onnx", "tokenizer.json"):
+        shutil.copy((checkpoint if (checkpoint / name).exists() else checkpoint.parent) / name, model)
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/a.md").write_text("The landlord mends the roof.")
+    place = ["--path", tmp_path / "store", "--model", model]
+
+    for said in ("1 added", "1 unchanged"):
+        assert said in run("index", tmp_path / "docs", *place).output
+    assert "landlord" in run("search", "who mends the roof?", *place).output
 
 
 def test_another_model_than_the_collections_is_an_error(store: Path, tiny_folder: Path) -> None:

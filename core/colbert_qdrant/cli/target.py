@@ -228,10 +228,15 @@ class Target:
                 "folder that holds it with --model"
             )
         quantized = row is not None and PurePath(row.quantized_file or "").name == settings.get("file")
-        names = ["dim", "document_length", "long_documents", *(["pool_factor", "max_vectors"] if pooled else [])]
-        options = {name: settings[name] for name in names if name in settings}
-        precision = settings.get("precision", "float32")
-        return ColbertEmbedder(self.model or made_with, quantized=quantized, precision=precision, **options)
+        names = ["document_length", "long_documents", "precision", *(["pool_factor", "max_vectors"] if pooled else [])]
+        options = {"precision": "float32"} | {name: settings[name] for name in names if name in settings}
+        if not pooled:
+            options["pool_factor"] = 1  # a checkpoint may pool by itself
+        name = self.model or made_with
+        embedder = ColbertEmbedder(name, quantized=quantized, **options)
+        dim = settings.get("dim", embedder.dim)
+        # Few models were trained to be cut: of the others their own length is no `dim` to ask for.
+        return embedder if dim == embedder.dim else ColbertEmbedder(name, quantized=quantized, dim=dim, **options)
 
     def _open(self, embedder: ColbertEmbedder | str, **options: Any) -> MultivectorCollection:
         from colbert_qdrant import MultivectorCollection

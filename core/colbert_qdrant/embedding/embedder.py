@@ -179,8 +179,9 @@ class ColbertEmbedder(FromFiles, KnownModels):
         self._cut_dim = check_dim(dim, self._full_dim, row.dims if row else ())
         self._long_documents: LongDocuments = long_documents or "truncate"
         self._says_what_of_long = long_documents is not None
-        asked = None if pool_factor is None else TokenPooling(pool_factor, normalize=self.spec.normalize)
-        self._pooling = asked or self.spec.pooling or TokenPooling(1, normalize=self.spec.normalize)
+        self._pooling = self.spec.pooling or TokenPooling(1, normalize=self.spec.normalize)
+        if pool_factor is not None and pool_factor != self._pooling.factor:
+            self._pooling = TokenPooling(pool_factor, normalize=self.spec.normalize)
         self._max_vectors = max_vectors
         self._dtype = np.dtype(dtype)
 
@@ -210,7 +211,7 @@ class ColbertEmbedder(FromFiles, KnownModels):
             "document_length": self._tokenizer.document_limit,
             "long_documents": self._long_documents,
             "pool_factor": self._pooling.factor,
-            **identity(self._files, self.spec, self._projection, self._pooling),
+            **identity(self._files, self.spec, self._projection),
         }
         if self.spec.strip:
             settings["strip"] = True
@@ -274,7 +275,8 @@ class ColbertEmbedder(FromFiles, KnownModels):
     def query_embed(self, query: str | Iterable[str], batch_size: int = WINDOW) -> Iterator[Multivector]:
         """Encode queries: ``(tokens, dim)`` each, expansion rows included, in input order.
 
-        What goes beyond `query_length`, or beyond what the model reads, is cut, with a warning.
+        What goes beyond what the model reads is cut, with a warning; what goes beyond `query_length` too, unless
+        `query_expansion` lets it pass.
 
         Raises
         ------

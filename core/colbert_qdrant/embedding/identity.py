@@ -26,9 +26,7 @@ _OF_DOCUMENTS = (
 """Fields of a spec that change a document's vectors; its length and `strip` are the caller's, and remembered apart."""
 
 
-def identity(
-    files: ModelFiles, spec: ColbertSpec, projection: Projection | None, pooling: TokenPooling
-) -> dict[str, str]:
+def identity(files: ModelFiles, spec: ColbertSpec, projection: Projection | None) -> dict[str, str]:
     """Return digests of all that makes a document's vectors: what a collection remembers of a model.
 
     Returns
@@ -39,8 +37,9 @@ def identity(
         does to a document, and of how a checkpoint pools that does it in a way of its own.
     """
     fields = {name: value for name, value in asdict(spec).items() if name in _OF_DOCUMENTS}
-    if pooling != TokenPooling(pooling.factor, normalize=spec.normalize):
-        fields["pooling"] = [pooling.protected_tokens, pooling.normalize]
+    own = spec.pooling
+    if own is not None and own != TokenPooling(own.factor, normalize=spec.normalize):
+        fields["pooling"] = [own.protected_tokens, own.normalize]
     found = {
         "graph": graph_digest(files),
         "tokenizer": digest_of(files.folder / "tokenizer.json", _tokenizer_alone)[:32],
