@@ -140,6 +140,10 @@ class AsyncQueryBatcher:
                     else:
                         future.set_result(answer)
                     await asyncio.sleep(0)  # one task at a time: all woken at once would hold up the loop
+        except Exception as error:  # no thread could be had
+            for _, future in (*batch, *waiting):
+                if not future.done():
+                    future.set_exception(error)
         finally:
             del self._waiting[loop]
             for _, future in (*batch, *waiting):  # of a loop that ends: nobody is left to wait

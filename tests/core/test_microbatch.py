@@ -212,6 +212,17 @@ def test_an_event_loop_that_ended_while_it_waited_holds_up_no_other() -> None:
     check([[answer]])
 
 
+async def test_who_waits_where_no_thread_can_be_had_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fails(*_: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(asyncio, "to_thread", fails)
+    batcher = AsyncQueryBatcher(QueryBatcher(SlowEmbedder(0)))
+
+    with pytest.raises(RuntimeError, match="new thread"):
+        await asyncio.wait_for(batcher.encode(["one"]), 5)
+
+
 async def test_who_waits_when_a_loop_ends_is_not_left_waiting() -> None:
     batcher = AsyncQueryBatcher(QueryBatcher(SlowEmbedder(0.1)))
     waiting = asyncio.create_task(batcher.encode(["one"]))

@@ -42,7 +42,9 @@ def payload_path(key: str, layout: Layout) -> str:
         raise InvalidInput(f"key {key!r}: give the name of a metadata key, such as 'year'")
     if key.startswith(ROOT):
         return key.removeprefix(ROOT)
-    return key if key.startswith(_below(layout)) else f"{_below(layout)}{key}"
+    spelled = (_below(layout), f"{layout.metadata_key}.")  # where it needs quotes, either way
+    below = next((key.removeprefix(each) for each in spelled if key.startswith(each)), key)
+    return f"{_below(layout)}{below}"
 
 
 def key_of(path: str, layout: Layout) -> str:

@@ -116,7 +116,7 @@ def _grouped(
         groups = yield from _enlarged(ask, wanted, wanted + 1)
     except UnsupportedByEngine:
         groups = yield from _enlarged(look, wanted, 4 * wanted)
-    groups = sorted(groups, key=lambda group: (-group[1].score, str(group[0])))
+    groups = sorted(groups, key=lambda group: (-group[1].score, *_in_order(group[0])))
     return [hit for _, hit in groups[options.offset : wanted]]
 
 
@@ -136,8 +136,13 @@ def _settled(found: list[models.ScoredPoint], limit: int) -> Settled[models.Scor
     return [point for point in found if points.score_of(point) > points.score_of(found[-1])], False
 
 
-def _rank(point: models.ScoredPoint) -> tuple[float, str]:
-    return -point.score, str(point.id)
+def _rank(point: models.ScoredPoint) -> tuple[Any, ...]:
+    return -point.score, *_in_order(point.id)
+
+
+def _in_order(value: Any) -> tuple[bool, Any]:
+    """Put numbers before text, each in their own order; a UUID's is that of its digits."""
+    return (False, value) if isinstance(value, int) else (True, str(value))
 
 
 def _points(

@@ -82,7 +82,7 @@ class SearchOptions:
         https://qdrant.tech/documentation/concepts/hybrid-queries/#score-boosting
     group_by
         A metadata key (spelled as for `create_index`): only the best hit of each of its values, strings or integers.
-        Groups of one score stand in the order of these values.
+        Groups of one score stand in the order of these values; which of equal hits stands for a group is left open.
     """
 
     limit: int = 10

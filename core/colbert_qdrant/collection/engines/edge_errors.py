@@ -57,8 +57,8 @@ def engine_errors(subject: str) -> Iterator[None]:
             text += " (client.create_payload_index makes one)"
         if text.startswith("Operation cancelled"):  # what is left of the reason, where it is a formula's
             text += (
-                ": the formula can't be computed for some point. A key that it reads has no number there "
-                "(FormulaQuery(defaults=) gives one), or something in it comes to no finite number"
+                ": where there is a formula, such as boost=, it can't be computed for some point. A key that it reads "
+                "has no number there (FormulaQuery(defaults=) gives one), or something in it comes to no finite number"
             )
         kind = InvalidInput if text.startswith(_CALLER_ERRORS) else EngineError
         raise kind(f"{subject}: {text}") from error
