@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import pickle
 import shutil
 import subprocess
@@ -162,6 +163,16 @@ def test_an_embedder_that_is_sent_finds_the_same_files_with_other_times(folder: 
     (tmp_path / "copied").rename(folder)
 
     np.testing.assert_array_equal(next(pickle.loads(pickled).embed("harbour")), vectors)
+
+
+@pytest.mark.skipif(not hasattr(os, "link"), reason="this system has no hard links")
+def test_another_name_of_a_file_changes_nothing(folder: Path, tmp_path: Path) -> None:
+    """As a backup gives it, or an installer's cache."""
+    model, named = ColbertEmbedder(folder, threads=1), tmp_path / "named"
+    for change in (lambda: os.link(folder / "model.onnx", named), named.unlink):
+        change()
+        assert model.settings["graph"]
+    next(model.embed("harbour"))
 
 
 def test_a_used_embedder_takes_no_other_tokenizer(folder: Path) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from colbert_qdrant._once import once
-from colbert_qdrant.embedding.cache import digest_of, file_version
+from colbert_qdrant.embedding.cache import digest_of
 from colbert_qdrant.embedding.checkpoint import BGE_HEAD, CONFIG_FILES, TRANSFORMER_FILES
 from colbert_qdrant.embedding.files import TOKENIZER_FILES, ModelFiles, external_data
 from colbert_qdrant.embedding.reader import is_file, read_modules
+from colbert_qdrant.embedding.weights import WEIGHT_FILES
 from colbert_qdrant.errors import InvalidModel
 
 _NAMES = (*TOKENIZER_FILES, *CONFIG_FILES, *TRANSFORMER_FILES, "modules.json", BGE_HEAD)
@@ -27,7 +29,7 @@ class Seen:
 
     def __init__(self, files: ModelFiles) -> None:
         self._files = files
-        self._known_by: Callable[[Path], object] = file_version
+        self._known_by: Callable[[Path], object] = _State.of
         self._found = self._now()
 
     def check(self) -> None:
@@ -55,6 +57,31 @@ class Seen:
 
     def _now(self) -> dict[Path, object]:
         return {path: self._known_by(path) for path in _parts(self._files)}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _State:
+    """What tells a file from what may lie in its place later; see `cache.file_version`."""
+
+    place: Path
+    size: int
+    written: int
+    changed: int
+    number: int
+    names: int
+
+    @classmethod
+    def of(cls, path: Path) -> _State:
+        found = path.stat()
+        return cls(path.resolve(), found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_nlink)
+
+    def __eq__(self, other: object) -> bool:
+        """Tell whether it is the same file: a name more or less, of a backup or a cache, moves the time of change."""
+        if not isinstance(other, _State):
+            return NotImplemented
+        is_alike = (self.place, self.size, self.written) == (other.place, other.size, other.written)
+        has_other_names = self.number == other.number and self.names != other.names
+        return is_alike and (self.changed == other.changed or has_other_names)
 
 
 class FromFiles:
@@ -93,5 +120,5 @@ def _parts(files: ModelFiles) -> list[Path]:
     folders = (files.folder, files.projection or files.folder)
     named = [folder / name for folder in folders for name in _NAMES]
     modules = [module.folder for folder in folders for module in read_modules(folder) if module.folder not in folders]
-    beside = [path for folder in modules for path in folder.glob("*")]
+    beside = [folder / name for folder in modules for name in ("config.json", *WEIGHT_FILES)]
     return [path for path in (*graphs, *weights, *named, *beside) if is_file(path)]
