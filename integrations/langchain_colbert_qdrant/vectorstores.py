@@ -77,7 +77,7 @@ class ColbertQdrantVectorStore(CollectionSearches):
     Raises
     ------
     CollectionMismatch
-        The collection was made for other vectors or by another model.
+        The collection was made for other vectors, by another model or with other keys.
     InvalidInput
         An argument can't be used, or asks for other vectors than token vectors; it says what to write instead.
 

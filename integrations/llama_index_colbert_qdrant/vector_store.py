@@ -89,7 +89,7 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
     InvalidInput
         An argument is none, or no place.
     CollectionMismatch
-        The collection was made for other vectors or by another model.
+        The collection was made for other vectors, by another model or with other keys.
     EngineUnavailable
         The server does not answer.
 

@@ -111,7 +111,7 @@ def check_records(
                 record = replace(record, stage_vectors=stage_vectors.check_given(stages, given, position))
             qdrant_id = points.point_id(record.id)
             if qdrant_id in seen:
-                if record_id is None:  # the same text with the same metadata is the same record
+                if record_id is None:  # what is stored of it is the same: it is the same record
                     report.take_again(record.id, position)
                     continue
                 raise InvalidInput(f"id {record_id!r} stands twice in this call, again at position {position}")

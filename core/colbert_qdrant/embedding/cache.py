@@ -11,6 +11,7 @@ import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TypeAlias
@@ -129,6 +130,32 @@ def file_version(path: Path) -> FileVersion:
     found = path.stat()
     is_shared = found.st_nlink > 1
     return str(path.resolve()), found.st_size, found.st_mtime_ns, found.st_ino if is_shared else found.st_ctime_ns
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FileState:
+    """What tells a file from what may lie in its place later; see `file_version`."""
+
+    place: Path
+    size: int
+    written: int
+    changed: int
+    number: int
+    names: int
+
+    @classmethod
+    def of(cls, path: Path) -> FileState:
+        """Return a file's state as it is now."""
+        found = path.stat()
+        return cls(path.resolve(), found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_nlink)
+
+    def __eq__(self, other: object) -> bool:
+        """Tell whether it is the same file: a name more or less, of a backup or a cache, moves the time of change."""
+        if not isinstance(other, FileState):
+            return NotImplemented
+        is_alike = (self.place, self.size, self.written) == (other.place, other.size, other.written)
+        has_other_names = self.number == other.number and self.names != other.names
+        return is_alike and (self.changed == other.changed or has_other_names)
 
 
 def digest_of(path: Path, part: Callable[[bytes], bytes] | None = None) -> str:

@@ -20,7 +20,7 @@ from colbert_qdrant._fork import first_after_fork, renewed_after_fork
 from colbert_qdrant.embedding.batches import ONE_BY_ONE
 from colbert_qdrant.embedding.hardware import Hardware, open_session, shrinking_run, silent_run
 from colbert_qdrant.embedding.inputs import GraphInputs, read_arguments, read_inputs
-from colbert_qdrant.embedding.loading import check_unchanged, file_key, runnable_graph
+from colbert_qdrant.embedding.loading import check_unchanged, file_key, file_states, runnable_graph
 from colbert_qdrant.embedding.projection import Projection
 from colbert_qdrant.embedding.reader import reason_of
 from colbert_qdrant.embedding.tokens import TokenizedText
@@ -86,7 +86,7 @@ class Encoder:
     ) -> None:
         self._hardware = hardware
         self._intra_op_threads = hardware.threads if wide else 1
-        self._onnx, self._key = onnx, file_key(onnx)
+        self._onnx, self._states = onnx, file_states(onnx)
         self._graph = runnable_graph(onnx) if hardware.is_plain_processor else None
         sessions = self._open()
         self._inputs = read_inputs(sessions[0], onnx, first_position)
@@ -109,7 +109,7 @@ class Encoder:
         renewed_after_fork(self)
 
     def _open(self) -> list[InferenceSession]:
-        check_unchanged(self._onnx, self._key)
+        check_unchanged(self._onnx, self._states)
         return [
             open_session(self._onnx, devices, self._intra_op_threads, self._graph)
             for devices in self._hardware.providers_by_device

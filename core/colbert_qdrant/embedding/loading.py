@@ -7,7 +7,7 @@ import struct
 import threading
 import weakref
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from colbert_qdrant._fork import first_after_fork
-from colbert_qdrant.embedding.cache import FileVersion, file_version
+from colbert_qdrant.embedding.cache import FileState, FileVersion, file_version
 from colbert_qdrant.embedding.files import external_data
 from colbert_qdrant.embedding.graph.attention import long_attention
 from colbert_qdrant.embedding.graph.model import Graph, Tensor, read_model, write_model
@@ -73,7 +73,12 @@ def file_key(onnx: Path) -> FileKey:
     return tuple(file_version(path) for path in _files(onnx))
 
 
-def check_unchanged(onnx: Path, key: FileKey) -> None:
+def file_states(onnx: Path) -> list[FileState]:
+    """Return the same files as they are now; they compare by whether they are the same."""
+    return [FileState.of(path) for path in _files(onnx)]
+
+
+def check_unchanged(onnx: Path, states: Sequence[FileState]) -> None:
     """Refuse to load a graph once more where it is another one by now.
 
     Raises
@@ -82,7 +87,7 @@ def check_unchanged(onnx: Path, key: FileKey) -> None:
         Documents and queries would be encoded by two models, or by the graph of one with weights of the other.
     """
     try:
-        is_same = file_key(onnx) == key
+        is_same = file_states(onnx) == list(states)
     except OSError:
         is_same = False
     if not is_same:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from colbert_qdrant._once import once
-from colbert_qdrant.embedding.cache import digest_of
+from colbert_qdrant.embedding.cache import FileState, digest_of
 from colbert_qdrant.embedding.checkpoint import BGE_HEAD, CONFIG_FILES, TRANSFORMER_FILES
 from colbert_qdrant.embedding.files import TOKENIZER_FILES, ModelFiles, external_data
 from colbert_qdrant.embedding.reader import is_file, read_modules
@@ -29,7 +28,7 @@ class Seen:
 
     def __init__(self, files: ModelFiles) -> None:
         self._files = files
-        self._known_by: Callable[[Path], object] = _State.of
+        self._known_by: Callable[[Path], object] = FileState.of
         self._found = self._now()
 
     def check(self) -> None:
@@ -45,6 +44,7 @@ class Seen:
         for path in sorted(now.keys() | self._found.keys()):
             if now.get(path) != self._found.get(path):
                 raise InvalidModel(f"{path} was changed since this embedder was made from it: make the embedder anew")
+        self._found = now
 
     def __getstate__(self) -> dict[str, Any]:
         """Know the files by their content from now on: another machine has the same ones with other times."""
@@ -57,31 +57,6 @@ class Seen:
 
     def _now(self) -> dict[Path, object]:
         return {path: self._known_by(path) for path in _parts(self._files)}
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _State:
-    """What tells a file from what may lie in its place later; see `cache.file_version`."""
-
-    place: Path
-    size: int
-    written: int
-    changed: int
-    number: int
-    names: int
-
-    @classmethod
-    def of(cls, path: Path) -> _State:
-        found = path.stat()
-        return cls(path.resolve(), found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_nlink)
-
-    def __eq__(self, other: object) -> bool:
-        """Tell whether it is the same file: a name more or less, of a backup or a cache, moves the time of change."""
-        if not isinstance(other, _State):
-            return NotImplemented
-        is_alike = (self.place, self.size, self.written) == (other.place, other.size, other.written)
-        has_other_names = self.number == other.number and self.names != other.names
-        return is_alike and (self.changed == other.changed or has_other_names)
 
 
 class FromFiles:
