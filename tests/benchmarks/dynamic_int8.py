@@ -65,7 +65,8 @@ def quantize(whole: ColbertEmbedder, folder: Path) -> Path:
 
 
 def in_one_run(embedder: ColbertEmbedder, texts: Sequence[str]) -> list[np.ndarray]:
-    return embedder._document_encoder._run(embedder._tokenizer.documents(list(texts)))
+    tokenized = embedder._tokenizer.documents(list(texts))
+    return embedder._document_encoder._run(tokenized, max(len(text.ids) for text in tokenized))
 
 
 def cpu_seconds(embedder: ColbertEmbedder, texts: Sequence[str]) -> float:

@@ -54,16 +54,21 @@ def save(figure: Figure, name: str) -> None:
 
 def encoding(figures: Mapping[str, Any]) -> Figure:
     """CPU seconds for the same texts through the same ONNX file, by distribution of their lengths."""
-    figure, axes = plt.subplots(figsize=(6, 2.2))
-    systems = {"fastembed": ("FastEmbed 0.9.1", PEER), "colbert-qdrant": ("colbert-qdrant", OURS)}
+    figure, axes = plt.subplots(figsize=(6, 2.8))
+    systems = {
+        "fastembed": ("FastEmbed 0.9.1", PEER),
+        "colbert-qdrant": ("colbert-qdrant", OURS),
+        "int8": ("colbert-qdrant, int8", OURS),
+    }
     for group, (lengths, runs) in enumerate(figures["runs"].items()):
         for line, (system, (label, color)) in enumerate(systems.items()):
             seconds = median(run["cpu"] for run in runs[system])
-            place = 2.5 * group + line
+            place = 3.5 * group + line
             axes.barh(place, seconds, color=color, height=0.8)
-            times = f", {figures['ratios'][lengths]['cpu']:.1f}x less" if system == "colbert-qdrant" else ""
+            ratio = figures["ratios"][lengths].get(system)
+            times = f", {ratio['cpu']:.1f}x less" if ratio else ""
             axes.text(seconds, place, f"  {label}: {seconds:.0f} s{times}", va="center", fontsize=9)
-    axes.set_yticks([0.5, 3.0], [f"{lengths} lengths" for lengths in figures["runs"]])
+    axes.set_yticks([1.0, 4.5], [f"{lengths} lengths" for lengths in figures["runs"]])
     axes.invert_yaxis()
     axes.set_xlim(0, 1.5 * axes.get_xlim()[1])
     axes.set_xlabel("CPU seconds (less is better)")

@@ -63,29 +63,31 @@ _CONFIGS: dict[Quantization, models.QuantizationConfig] = {
 class Storage:
     """How to store a collection. The default is half precision in memory, nothing quantised.
 
-    Half precision takes half the bytes of `float32` and was measured to lose nothing (tests/benchmarks/RESULTS.md);
-    local mode keeps float32 whatever is asked for.
+    Half precision takes half the bytes of `float32` and was measured to lose nothing (tests/benchmarks/RESULTS.md). A
+    server compares it as fast; the embedded engine takes 1.4 times as long, where all documents are compared. Local
+    mode keeps float32 whatever is asked for.
 
     Bytes per document of 100 tokens at 128 dimensions. nDCG@10 of all-MiniLM-L6-v2-int8 on a server of 1.19, on
-    XQuAD (240 documents) / Cranfield (its first 400), 100 questions each (tests/benchmarks/storage.py), as a collection
-    searches, and by the quantised copy alone, nothing rescored. A difference of a hundredth may be chance:
+    XQuAD / Cranfield / SciFact (240, 844 and 406 documents, 100 questions each; tests/benchmarks/storage.py), as a
+    collection searches, and by the quantised copy alone, nothing rescored. A difference of a hundredth may be chance.
+    Time is that of a search over all documents, beside float32's: the mean of the three sets.
 
-    =======================  ================  ================  ================
-    setting                  bytes             nDCG@10           copy alone
-    =======================  ================  ================  ================
-    ``float32``              51,200            0.9792 / 0.4479
-    ``float16``              25,600            0.9792 / 0.4479
-    ``turbo4``               6,400             0.9792 / 0.4492
-    quantised ``int8``       25,600 + 12,800   0.9792 / 0.4479   0.9792 / 0.4474
-    quantised ``turbo``      25,600 + 6,400    0.9792 / 0.4479   0.9792 / 0.4479
-    quantised ``turbo2``     25,600 + 3,200    0.9792 / 0.4479   0.9792 / 0.4472
-    quantised ``turbo1.5``   25,600 + 2,400    0.9792 / 0.4479   0.9718 / 0.4405
-    quantised ``turbo1``     25,600 + 1,600    0.9792 / 0.4479   0.9836 / 0.4384
-    quantised ``binary2``    25,600 + 3,200    0.9792 / 0.4488   0.9796 / 0.4559
-    quantised ``binary1.5``  25,600 + 2,400    0.9792 / 0.4488   0.9799 / 0.4682
-    quantised ``binary``     25,600 + 1,600    0.9792 / 0.4479   0.9813 / 0.4505
-    quantised ``product``    25,600 + 3,200    0.9792 / 0.4479   0.9758 / 0.4393
-    =======================  ================  ================  ================
+    =======================  ===============  =====================  =====================  ====
+    setting                  bytes            nDCG@10                copy alone             time
+    =======================  ===============  =====================  =====================  ====
+    ``float32``              51,200           .9792 / .4602 / .8827                         1.0
+    ``float16``              25,600           .9792 / .4602 / .8827                         1.0
+    ``turbo4``               6,400            .9792 / .4597 / .8827                         1.1
+    quantised ``int8``       25,600 + 12,800  .9792 / .4602 / .8827  .9792 / .4590 / .8827  0.7
+    quantised ``turbo``      25,600 + 6,400   .9792 / .4602 / .8827  .9792 / .4604 / .8832  1.1
+    quantised ``turbo2``     25,600 + 3,200   .9792 / .4602 / .8827  .9792 / .4630 / .8828  1.2
+    quantised ``turbo1.5``   25,600 + 2,400   .9792 / .4602 / .8827  .9725 / .4634 / .8910  2.1
+    quantised ``turbo1``     25,600 + 1,600   .9792 / .4602 / .8827  .9799 / .4628 / .8864  1.0
+    quantised ``binary2``    25,600 + 3,200   .9792 / .4602 / .8827  .9796 / .4608 / .8786  0.5
+    quantised ``binary1.5``  25,600 + 2,400   .9792 / .4602 / .8827  .9799 / .4563 / .8762  0.5
+    quantised ``binary``     25,600 + 1,600   .9792 / .4602 / .8827  .9813 / .4627 / .8872  0.5
+    quantised ``product``    25,600 + 3,200   .9792 / .4602 / .8827  .9792 / .4536 / .8913  2.5
+    =======================  ===============  =====================  =====================  ====
 
     ``turbo4`` needs a server of 1.18.2 or newer; both kinds of ``turbo8`` (12,800 bytes) one of 1.20. ``uint8``
     (12,800) is for vectors that are integers by nature.
