@@ -399,9 +399,12 @@ def _id_of(point: models.Record | models.ScoredPoint, payload: Mapping[str, Any]
 
     A tenant's ``"a"`` is not everybody's ``"a"``, which whoever asks without a tenant would read or delete by it.
     """
+    given = payload.get(ID_KEY)
+    if given is None or (HASH_KEY in payload and payload.get(TENANT_KEY) == tenant):
+        return str(point.id if given is None else given)  # ours, as most are: it needs no look
     with suppress(InvalidInput):  # no id at all, written by somebody else
-        if ID_KEY in payload and str(point_id(payload[ID_KEY], tenant)) == str(point.id):
-            return str(payload[ID_KEY])
+        if str(point_id(given, tenant)) == str(point.id):
+            return str(given)
     return str(point.id)
 
 

@@ -70,7 +70,9 @@ def answered(
         found = yield Compute(lambda _: [_diverse(hits, rows, options) for hits, rows in pairs])
     if options.passages:
         found = yield from citing.with_passages(found, vectors, options.passages)
-    return found if options.with_vectors else [[replace(hit, vectors=None) for hit in hits] for hits in found]
+    if options.with_vectors or not asked.with_vectors:
+        return found
+    return [[replace(hit, vectors=None) for hit in hits] for hits in found]
 
 
 def found_by(layout: Layout, stage: Stage, query: Query, vectors: Multivector, limit: int) -> Operation[list[Hit]]:
