@@ -57,9 +57,9 @@ class SearchOptions:
         Return each hit's token vectors.
     search_params
         Qdrant's own, such as ``exact``, ``quantization`` and ``hnsw_ef``, the number of documents that a graph keeps in
-        sight; by default that of a MUVERA stage is five times `candidates`. More finds more, and takes longer: of 250,000
-        documents on a server, half of them unlike all others, once the candidates still found 98 in 100 of those, in
-        half the time (tests/benchmarks/scale.py).
+        sight; by default that of a MUVERA stage is five times `candidates`. More finds more, and takes longer: among
+        250,000 documents on a server, half of them unlike all others, as many as the candidates still found 98 in 100
+        of those, in half the time (tests/benchmarks/scale.py).
     mmr
         Maximal marginal relevance: trade relevance for diversity; see `diversified`, which answers it.
     consistency
