@@ -50,8 +50,8 @@ SHAPES = {
 }
 SYSTEMS = ("fastembed", "colbert-qdrant", "int8")
 LEAST_CPU_RATIO = {
-    "skewed": {"colbert-qdrant": 5.0, "int8": 10.0},
-    "uniform": {"colbert-qdrant": 2.5, "int8": 5.0},
+    "skewed": {"colbert-qdrant": 5.0, "int8": 12.0},
+    "uniform": {"colbert-qdrant": 3.0, "int8": 6.0},
 }
 MOST_MEMORY_RATIO = 0.1
 

@@ -127,14 +127,13 @@ def file_version(path: Path) -> FileVersion:
     its place: what is shared is replaced, not written to. Elsewhere a number says little. It is given out again at
     once, and a network drive may make up another one at each start.
     """
-    found = path.stat()
-    is_shared = found.st_nlink > 1
-    return str(path.resolve()), found.st_size, found.st_mtime_ns, found.st_ino if is_shared else found.st_ctime_ns
+    found = FileState.of(path)
+    return str(found.place), found.size, found.written, found.number if found.names > 1 else found.changed
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FileState:
-    """What tells a file from what may lie in its place later; see `file_version`."""
+    """What is known of a file without reading it: it compares by whether it is the same file; see `file_version`."""
 
     place: Path
     size: int
