@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from colbert_qdrant.collection.engines import Engine, Place, connect
-from colbert_qdrant.collection.points import HASH_KEY, cut_by_bytes
+from colbert_qdrant.collection.fingerprints import HASH_KEY
+from colbert_qdrant.collection.points import cut_by_bytes
 from colbert_qdrant.errors import ColbertQdrantError, CollectionNotFound
 
 PAGE = 64

@@ -12,9 +12,10 @@ from llama_index.core.vector_stores.types import MetadataFilters, VectorStoreQue
 from qdrant_client import models
 
 from colbert_qdrant.collection import conditions
+from colbert_qdrant.collection.fingerprints import HASH_KEY
 from colbert_qdrant.collection.foreign import LLAMA_INDEX
 from colbert_qdrant.collection.operations import has_id
-from colbert_qdrant.collection.points import HASH_KEY, ID_KEY, TENANT_KEY, id_text, point_id
+from colbert_qdrant.collection.points import ID_KEY, TENANT_KEY, id_text, point_id
 from colbert_qdrant.collection.ranking import MAXSIM, Blend
 from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.collection.search_options import SearchOptions

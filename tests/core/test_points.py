@@ -12,7 +12,6 @@ from colbert_qdrant.collection.points import (
     check_multivector,
     check_record,
     cut_by_bytes,
-    fingerprint,
     point_bytes,
     point_id,
     to_record,
@@ -129,9 +128,3 @@ def test_24_long_documents_of_128_numbers_a_token_need_more_than_one_rest_reques
 
     assert max(sum(point_bytes(p, 21) for p in request) for request in requests) < limit
     assert len(requests) == 2
-
-
-def test_a_fingerprint_depends_on_the_text_and_the_settings() -> None:
-    prints = {fingerprint(text, settings) for text in ("a", "b") for settings in ({"model": "x"}, {"model": "y"})}
-
-    assert len(prints) == 4

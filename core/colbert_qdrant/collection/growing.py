@@ -14,6 +14,7 @@ from typing import Any
 from qdrant_client import models
 
 from colbert_qdrant.collection import copies, points, schema, stage_vectors
+from colbert_qdrant.collection.fingerprints import HASH_KEY
 from colbert_qdrant.collection.operations import (
     SCROLL_PAGE,
     Call,
@@ -155,7 +156,7 @@ def _read(layout: Layout, ids: Iterable[PointId], *, vectors: bool) -> Operation
 
 
 def _made_of(record: Record) -> tuple[Any, str]:
-    return record.payload.get(points.HASH_KEY), record.text
+    return record.payload.get(HASH_KEY), record.text
 
 
 def _stage_vectors(stage: Stage, records: Sequence[Record], _: Embedder) -> list[Any]:

@@ -19,6 +19,7 @@ from qdrant_client import models
 
 from colbert_qdrant.collection import administration, copies, growing, points, stage_vectors
 from colbert_qdrant.collection.columns import Source, check_records
+from colbert_qdrant.collection.fingerprints import HASH_KEY
 from colbert_qdrant.collection.operations import Begin, Call, Finish, Operation, Start
 from colbert_qdrant.collection.patience import patient
 from colbert_qdrant.collection.points import NewRecord, PointId, Wire
@@ -233,7 +234,7 @@ def _settle_unchanged(
         after = {**{key: value for key, value in before.items() if not key.startswith("_")}, **payload}
         # A stage that was added later was made of the text as it is stored, of which the hash of what was encoded may
         # know nothing.
-        is_encoded = all(before.get(key) == payload[key] for key in (points.HASH_KEY, layout.content_key))
+        is_encoded = all(before.get(key) == payload[key] for key in (HASH_KEY, layout.content_key))
         if not (point and is_encoded and stage_vectors.agree(record.stage_vectors, point.vector)):
             changed.append((record, payload))
         elif _as_json(before) == _as_json(after):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import uuid
@@ -16,6 +15,7 @@ from qdrant_client import models
 
 from colbert_qdrant.checks import check_text
 from colbert_qdrant.collection import foreign, numbers
+from colbert_qdrant.collection.fingerprints import HASH_KEY, digest, fingerprint
 from colbert_qdrant.collection.json_values import check_metadata
 from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.errors import EngineError, InvalidInput, PointTooLarge
@@ -25,7 +25,6 @@ from colbert_qdrant.scoring import relevance
 from colbert_qdrant.types import Multivector
 
 ID_KEY = "_id"
-HASH_KEY = "_hash"
 TENANT_KEY = "_tenant"
 AROUND_KEY = "_around"
 """What was encoded before and behind the text, where that is more than the text: `[before, behind]`. An empty list says
@@ -139,7 +138,7 @@ class NewRecord:
 
     def fingerprint(self, settings: Mapping[str, Any]) -> str:
         """Return a hash of all that the record's vectors depend on: of themselves, where they were given."""
-        given = {} if self.vectors is None else {"vectors": _digest(self.vectors)}
+        given = {} if self.vectors is None else {"vectors": digest(self.vectors)}
         return fingerprint(self.encoded_as, {**settings, **given})
 
 
@@ -189,23 +188,6 @@ def content_id(text: str, metadata: Mapping[str, Any], beside: Mapping[str, Any]
     return str(uuid.uuid5(_ID_NAMESPACE, json.dumps(content, sort_keys=True, ensure_ascii=False)))
 
 
-def fingerprint(text: str, settings: Mapping[str, Any]) -> str:
-    """Return a hash of all that a record's vectors depend on."""
-    content = json.dumps([text, settings], sort_keys=True, ensure_ascii=False)
-    return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
-
-
-def _digest(vectors: Multivector) -> str:
-    return hashlib.blake2b(np.ascontiguousarray(vectors).tobytes(), digest_size=16).hexdigest()
-
-
-def stands_for(payload: Mapping[str, Any], text: str, layout: Layout, settings: Mapping[str, Any]) -> bool:
-    """Return whether a record's stored vectors are those of a text: a record made by hand has only its text to tell."""
-    if HASH_KEY in payload:
-        return bool(payload[HASH_KEY] == fingerprint(text, settings))
-    return payload.get(layout.content_key) == text
-
-
 def check_record(
     position: int, text: Any, metadata: Any, record_id: Any, extra: Any, encoded_as: Any, vectors: Any, dim: int
 ) -> NewRecord:
@@ -233,7 +215,7 @@ def check_record(
 
 def _derived_id(record: NewRecord) -> str:
     """Return the id of all that a record holds, which is that of text and metadata where it holds nothing else."""
-    vectors = None if record.vectors is None else _digest(record.vectors)
+    vectors = None if record.vectors is None else digest(record.vectors)
     given = {"extra": record.extra, "encoded_as": record.encoded_as, "vectors": vectors}
     # What has no text, such as a page's image, goes by its vectors in the text's place.
     usual: dict[str, Any] = {"extra": {}, "encoded_as": record.text, "vectors": None if record.text else vectors}

@@ -15,6 +15,7 @@ from qdrant_client import models
 
 from colbert_qdrant.collection import citing, points
 from colbert_qdrant.collection.diversity import diversified
+from colbert_qdrant.collection.fingerprints import HASH_KEY, stands_for
 from colbert_qdrant.collection.operations import (
     Call,
     Compute,
@@ -113,14 +114,14 @@ def score(
         "query_filter": has_id(wanted),
         "search_params": models.SearchParams(exact=True),
         "limit": len(wanted),
-        "with_payload": [points.HASH_KEY, layout.content_key] if stated else False,
+        "with_payload": [HASH_KEY, layout.content_key] if stated else False,
     }
     response = yield from patient(Call("query_points", arguments), READING)
     return {
         wanted[point.id]: points.score_of(point)
         for point in response.points
         if not stated
-        or (point.id not in contested and points.stands_for(point.payload or {}, stated[point.id], layout, settings))
+        or (point.id not in contested and stands_for(point.payload or {}, stated[point.id], layout, settings))
     }
 
 
