@@ -14,8 +14,8 @@ from qdrant_client import models
 from colbert_qdrant.collection import conditions
 from colbert_qdrant.collection.fingerprints import HASH_KEY
 from colbert_qdrant.collection.foreign import LLAMA_INDEX
+from colbert_qdrant.collection.ids import ID_KEY, TENANT_KEY, id_text, point_id
 from colbert_qdrant.collection.operations import has_id
-from colbert_qdrant.collection.points import ID_KEY, TENANT_KEY, id_text, point_id
 from colbert_qdrant.collection.ranking import MAXSIM, Blend
 from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.collection.search_options import SearchOptions

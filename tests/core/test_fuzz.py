@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from qdrant_client import QdrantClient, models
 
 from colbert_qdrant import MultivectorCollection
-from colbert_qdrant.collection.points import Hit, Record, point_id
+from colbert_qdrant.collection.ids import point_id
+from colbert_qdrant.collection.points import Hit, Record
 from conftest import WordEmbedder
 
 EXAMPLES = int(os.environ.get("FUZZ", "0"))

@@ -12,9 +12,9 @@ import pytest
 from qdrant_client import QdrantClient
 
 from colbert_qdrant import MultivectorCollection, Storage
+from colbert_qdrant.collection.ids import point_id
 from colbert_qdrant.collection.ingest import WINDOW
 from colbert_qdrant.collection.patience import WRITING
-from colbert_qdrant.collection.points import point_id
 from colbert_qdrant.collection.reports import AddReport
 from colbert_qdrant.errors import EngineError, EngineUnavailable, InvalidInput
 from conftest import WordEmbedder

@@ -182,7 +182,7 @@ def test_vectors_of_another_text_are_not_placed_in_this_one(museum: MultivectorC
 
 
 def models_id(collection: MultivectorCollection) -> list[Any]:
-    from colbert_qdrant.collection.points import point_id
+    from colbert_qdrant.collection.ids import point_id
 
     return [point_id("museum")]
 

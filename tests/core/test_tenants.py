@@ -10,7 +10,7 @@ import pytest
 from qdrant_client import models
 
 from colbert_qdrant import Blend, Bm25, MultivectorCollection, Muvera
-from colbert_qdrant.collection.points import TENANT_KEY, point_id
+from colbert_qdrant.collection.ids import TENANT_KEY, point_id
 from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.collection.steps import Begin, Call
 from colbert_qdrant.collection.tenants import carried

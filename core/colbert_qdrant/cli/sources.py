@@ -52,10 +52,10 @@ def without_taken(collection: MultivectorCollection, corpus: Corpus) -> tuple[li
 
 
 def _is_id(record_id: object) -> bool:
-    from colbert_qdrant.collection import points
+    from colbert_qdrant.collection.ids import point_id
 
     try:
-        points.point_id(record_id)  # type: ignore[arg-type]  # a row may hold anything: `add` says what is wrong
+        point_id(record_id)  # type: ignore[arg-type]  # a row may hold anything: `add` says what is wrong
     except InvalidInput:
         return False
     return True

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from colbert_qdrant.collection import points, stage_vectors
+from colbert_qdrant.collection.ids import PointId, point_id
 from colbert_qdrant.collection.operations import RecordId
-from colbert_qdrant.collection.points import NewRecord, PointId
+from colbert_qdrant.collection.points import NewRecord
 from colbert_qdrant.collection.reports import AddReport, Failure, OnError
 from colbert_qdrant.collection.stages import Stage
 from colbert_qdrant.errors import InvalidInput
@@ -109,7 +110,7 @@ def check_records(
             if of_stage:
                 given = {name: values[column] for column, name in of_stage.items()}
                 record = replace(record, stage_vectors=stage_vectors.check_given(stages, given, position))
-            qdrant_id = points.point_id(record.id)
+            qdrant_id = point_id(record.id)
             if qdrant_id in seen:
                 if record_id is None:  # what is stored of it is the same: it is the same record
                     report.take_again(record.id, position)

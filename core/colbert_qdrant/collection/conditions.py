@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 
 from qdrant_client import models
 
-from colbert_qdrant.collection.points import ID_KEY
+from colbert_qdrant.collection.ids import ID_KEY
 from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.errors import InvalidInput, UnsupportedByEngine
 

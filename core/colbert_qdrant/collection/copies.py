@@ -13,8 +13,8 @@ from typing import Any
 from qdrant_client import models
 
 from colbert_qdrant.collection.fingerprints import HASH_KEY
+from colbert_qdrant.collection.ids import PointId
 from colbert_qdrant.collection.patience import patient
-from colbert_qdrant.collection.points import PointId
 from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.collection.steps import Call, Operation
 from colbert_qdrant.errors import EngineUnavailable

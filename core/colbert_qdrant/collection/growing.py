@@ -15,6 +15,7 @@ from qdrant_client import models
 
 from colbert_qdrant.collection import copies, points, schema, stage_vectors
 from colbert_qdrant.collection.fingerprints import HASH_KEY
+from colbert_qdrant.collection.ids import PointId
 from colbert_qdrant.collection.operations import (
     SCROLL_PAGE,
     Call,
@@ -24,7 +25,7 @@ from colbert_qdrant.collection.operations import (
     with_vectors_of,
 )
 from colbert_qdrant.collection.patience import patient
-from colbert_qdrant.collection.points import PointId, Record
+from colbert_qdrant.collection.points import Record
 from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.collection.stages import Stage, as_stages
 from colbert_qdrant.errors import ColbertQdrantError, CollectionMismatch, EngineError, InvalidInput, UnsupportedByEngine

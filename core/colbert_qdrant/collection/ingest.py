@@ -20,9 +20,10 @@ from qdrant_client import models
 from colbert_qdrant.collection import administration, copies, growing, points, stage_vectors
 from colbert_qdrant.collection.columns import Source, check_records
 from colbert_qdrant.collection.fingerprints import HASH_KEY
+from colbert_qdrant.collection.ids import TENANT_KEY, PointId, point_id
 from colbert_qdrant.collection.operations import Begin, Call, Finish, Operation, Start
 from colbert_qdrant.collection.patience import patient
-from colbert_qdrant.collection.points import NewRecord, PointId, Wire
+from colbert_qdrant.collection.points import NewRecord, Wire
 from colbert_qdrant.collection.reports import AddReport, Failure, OnError, check_on_error
 from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.embedders import encoded_all
@@ -84,7 +85,7 @@ def add(
             stored = yield from _look_up(layout, window)
             window = _without_tenants(layout, window, stored, report, on_error)
             changed = yield from _settle_unchanged(layout, settings, window, stored, report)
-            known = {points.point_id(record.id, layout.tenant) for record, _ in changed}
+            known = {point_id(record.id, layout.tenant) for record, _ in changed}
             unchanged += [key for key in stored if key not in known]
             job = yield Start(partial(encode, layout, [record for record, _ in changed]))
             if first and changed:
@@ -180,7 +181,7 @@ def _named(record: NewRecord) -> str:
 
 def _look_up(layout: Layout, window: Sequence[NewRecord]) -> Operation[dict[PointId, models.Record]]:
     """Fetch those records that are stored, with the vectors of stages that are given anew."""
-    ids = [points.point_id(record.id, layout.tenant) for record in window]
+    ids = [point_id(record.id, layout.tenant) for record in window]
     given = sorted({name for record in window for name in record.stage_vectors})
     wanted: bool | list[str] = given if all(given) else True  # the unnamed one has no name to ask for it by
     arguments = {"collection_name": layout.name, "ids": ids, "with_payload": True, "with_vectors": wanted or False}
@@ -205,8 +206,8 @@ def _without_tenants(
         return list(window)
     left = []
     for record in window:
-        point = stored.get(points.point_id(record.id))
-        tenant = None if point is None else (point.payload or {}).get(points.TENANT_KEY)
+        point = stored.get(point_id(record.id))
+        tenant = None if point is None else (point.payload or {}).get(TENANT_KEY)
         if tenant is None:
             left.append(record)
             continue
@@ -228,7 +229,7 @@ def _settle_unchanged(
     changed = []
     for record in window:
         payload = points.to_payload(record, layout, settings)
-        point = stored.get(points.point_id(record.id, layout.tenant))
+        point = stored.get(point_id(record.id, layout.tenant))
         before = {} if point is None or point.payload is None else point.payload
         # What others put beside our keys, by hand, stays; a key of ours that is no longer there goes.
         after = {**{key: value for key, value in before.items() if not key.startswith("_")}, **payload}
@@ -243,7 +244,7 @@ def _settle_unchanged(
             arguments = {
                 "collection_name": layout.name,
                 "payload": after,
-                "points": [points.point_id(record.id, layout.tenant)],
+                "points": [point_id(record.id, layout.tenant)],
                 "wait": True,
             }
             yield from patient(Call("overwrite_payload", arguments))

@@ -15,9 +15,10 @@ from qdrant_client import models
 
 from colbert_qdrant.checks import check_query
 from colbert_qdrant.collection import conditions, copies, numbers, points
+from colbert_qdrant.collection.ids import ID_KEY, PointId, point_id
 from colbert_qdrant.collection.json_values import MAX_DEPTH, check_metadata
 from colbert_qdrant.collection.patience import READING, patient
-from colbert_qdrant.collection.points import PointId, Record
+from colbert_qdrant.collection.points import Record
 from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.collection.stages import stage_bytes
 from colbert_qdrant.collection.steps import Begin as Begin
@@ -63,7 +64,7 @@ def attributes(step: Step) -> dict[str, Any] | None:
 
 def get(layout: Layout, ids: Sequence[RecordId], *, with_vectors: bool) -> Operation[list[Record]]:
     """Fetch records in the order of their ids; ids that are not stored are left out."""
-    wanted = [points.point_id(record_id, layout.tenant) for record_id in check_ids(ids)]
+    wanted = [point_id(record_id, layout.tenant) for record_id in check_ids(ids)]
     if not wanted:
         return []
     arguments = {
@@ -84,7 +85,7 @@ def delete(layout: Layout, ids: Iterable[RecordId] | None, filter: models.Filter
             raise InvalidInput("delete needs ids or a filter; to empty a collection delete with models.Filter()")
         selector: models.PointsSelector = models.FilterSelector(filter=filter)
     else:
-        wanted = [points.point_id(record_id, layout.tenant) for record_id in check_ids(ids)]
+        wanted = [point_id(record_id, layout.tenant) for record_id in check_ids(ids)]
         if not wanted:
             return
         selector = (
@@ -107,7 +108,7 @@ def set_metadata(layout: Layout, ids: Iterable[RecordId], metadata: Mapping[str,
     """Set these keys in the metadata of records, leaving their other keys and their vectors; returns how many."""
     points.check_writable(layout)
     values = check_metadata(metadata)
-    wanted = list(dict.fromkeys(points.point_id(record_id, layout.tenant) for record_id in check_ids(ids)))
+    wanted = list(dict.fromkeys(point_id(record_id, layout.tenant) for record_id in check_ids(ids)))
     nested: list[PointId] = []
     flat: list[PointId] = []  # made by hand, metadata from top to bottom
     for at in range(0, len(wanted) if values else 0, SCROLL_PAGE):
@@ -128,7 +129,7 @@ def set_metadata(layout: Layout, ids: Iterable[RecordId], metadata: Mapping[str,
     return len(nested) + len(flat)
 
 
-def _check_flat(layout: Layout, values: Mapping[str, Any], point_id: PointId) -> None:
+def _check_flat(layout: Layout, values: Mapping[str, Any], qdrant_id: PointId) -> None:
     """Refuse metadata that would be something else in a payload that is metadata from top to bottom.
 
     Raises
@@ -139,7 +140,7 @@ def _check_flat(layout: Layout, values: Mapping[str, Any], point_id: PointId) ->
     for key in values:
         if key in (layout.content_key, layout.metadata_key, *points.OWN_KEYS):
             raise InvalidInput(
-                f"set_metadata: {key!r} is no metadata of point {point_id!r}, which another program made with its "
+                f"set_metadata: {key!r} is no metadata of point {qdrant_id!r}, which another program made with its "
                 "metadata at the top of the payload: there it is the text, all of the metadata or something of ours"
             )
 
@@ -238,8 +239,8 @@ def check_condition(asked: Condition) -> Condition:
         if isinstance(condition, models.NestedCondition):
             inside.append((condition.nested.filter, depth + 1))
         elif isinstance(condition, models.HasIdCondition):
-            for point_id in condition.has_id:
-                _check_point_id(point_id)
+            for qdrant_id in condition.has_id:
+                _check_qdrant_id(qdrant_id)
         elif isinstance(condition, models.Filter):
             if condition.min_should is not None and condition.min_should.min_count < 1:
                 raise InvalidInput(f"min_count={condition.min_should.min_count}: give 1 or more")
@@ -252,15 +253,15 @@ def check_condition(asked: Condition) -> Condition:
 _LOOKED_INTO = (models.Filter, models.NestedCondition, models.HasIdCondition)
 
 
-def _check_point_id(point_id: Any) -> None:
+def _check_qdrant_id(qdrant_id: Any) -> None:
     try:
-        known = 0 <= point_id < 2**64 if isinstance(point_id, int) else bool(UUID(str(point_id)))
+        known = 0 <= qdrant_id < 2**64 if isinstance(qdrant_id, int) else bool(UUID(str(qdrant_id)))
     except ValueError:
         known = False
     if not known:
         raise InvalidInput(
-            f"has_id: {point_id!r:.60} is no id of Qdrant's, a whole number or a UUID; any other id of a record stands "
-            f"in its payload: FieldCondition(key={points.ID_KEY!r}, match=MatchValue(value=...))"
+            f"has_id: {qdrant_id!r:.60} is no id of Qdrant's, a whole number or a UUID; any other id of a record "
+            f"stands in its payload: FieldCondition(key={ID_KEY!r}, match=MatchValue(value=...))"
         )
 
 

@@ -16,6 +16,7 @@ from qdrant_client import models
 from colbert_qdrant.collection import citing, points
 from colbert_qdrant.collection.diversity import diversified
 from colbert_qdrant.collection.fingerprints import HASH_KEY, stands_for
+from colbert_qdrant.collection.ids import id_text, point_id
 from colbert_qdrant.collection.operations import (
     Call,
     Compute,
@@ -97,8 +98,8 @@ def score(
     are given twice with different texts.
     """
     ids = check_ids(ids)
-    keys = [points.point_id(record_id, layout.tenant) for record_id in ids]
-    wanted = dict(zip(keys, map(points.id_text, ids), strict=True))
+    keys = [point_id(record_id, layout.tenant) for record_id in ids]
+    wanted = dict(zip(keys, map(id_text, ids), strict=True))
     if texts is not None and len(texts) != len(ids):
         raise InvalidInput(f"{len(texts)} texts for {len(ids)} ids: give one for each")
     pairs = [] if texts is None else list(zip(keys, texts, strict=True))

@@ -2,7 +2,7 @@
 
 One gate for all operations, so that none can forget it: filters are narrowed, those of the prefetches too, what is
 written is held against the tenant, what is fetched by id is looked at, and what concerns the whole collection is
-refused. Ids can't meet: a tenant's point is named by the tenant and the id together (`points.point_id`).
+refused. Ids can't meet: a tenant's point is named by the tenant and the id together (`ids.point_id`).
 
 https://qdrant.tech/documentation/guides/multitenancy/
 """
@@ -15,9 +15,8 @@ from typing import Any, TypeVar
 from qdrant_client import models
 
 from colbert_qdrant.checks import check_text
-from colbert_qdrant.collection import points
+from colbert_qdrant.collection.ids import ID_KEY, TENANT_KEY, point_id
 from colbert_qdrant.collection.operations import Begin, Call, Operation, Step, has_id
-from colbert_qdrant.collection.points import TENANT_KEY
 from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.errors import InvalidInput
 
@@ -120,7 +119,7 @@ def _of_tenant(tenant: str, method: str, arguments: Mapping[str, Any]) -> dict[s
     if method == "upsert":
         for point in arguments["points"]:
             _check_owner(tenant, point.payload)
-            if point.id != points.point_id(point.payload[points.ID_KEY], tenant):
+            if point.id != point_id(point.payload[ID_KEY], tenant):
                 raise InvalidInput(f"point {point.id!r} is not named as one of the tenant {tenant!r}")
         return {}
     if method == "retrieve":

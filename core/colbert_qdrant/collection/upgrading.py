@@ -20,6 +20,7 @@ from qdrant_client import models
 
 from colbert_qdrant.collection import copies, foreign, ingest, points, schema
 from colbert_qdrant.collection.foreign import Writer
+from colbert_qdrant.collection.ids import point_id
 from colbert_qdrant.collection.ingest import WINDOW
 from colbert_qdrant.collection.operations import Call, Finish, Operation, Start
 from colbert_qdrant.collection.patience import patient
@@ -287,7 +288,7 @@ def _fill(
             if isinstance(vectors, InvalidInput):
                 report.failed.append(Failure(record.position, record.id, str(vectors)))
                 continue
-            waiting.append(models.PointVectors.model_construct(id=points.point_id(record.id), vector=vectors))
+            waiting.append(models.PointVectors.model_construct(id=point_id(record.id), vector=vectors))
         report.encoded += len(waiting)
         if page.is_known or is_first:
             done += len(waiting)
