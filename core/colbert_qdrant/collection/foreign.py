@@ -1,4 +1,4 @@
-"""Collections that other programs write: where their payloads keep text and metadata. No I/O.
+"""Collections that other programs write: where their payloads keep text and metadata, and which we write to. No I/O.
 
 Read in langchain-qdrant 1.1.0, llama-index-vector-stores-qdrant 0.10.4, qdrant-haystack 13.1.0 and mcp-server-qdrant
 0.8.1.
@@ -9,7 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from colbert_qdrant.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from colbert_qdrant.collection.schema import Layout
 
 LLAMA_INDEX = "llama-index"
 HAYSTACK = "haystack"
@@ -63,6 +68,23 @@ def node_of(payload: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     except (KeyError, TypeError, ValueError, AttributeError):
         text = None
     return text if isinstance(text, str) else "", metadata
+
+
+def check_writable(layout: Layout) -> None:
+    """Refuse to write where the program that made the collection could not read it, or not find it.
+
+    Raises
+    ------
+    InvalidInput
+        Says whose collection it is, and how documents get into it.
+    """
+    if layout.written_by is None or (layout.written_by not in OF_ANOTHER_FORM and layout.stages):
+        return
+    raise InvalidInput(
+        f"collection {layout.name!r} is written by {layout.written_by}, which could not use what is written here"
+        f"{'' if layout.stages else ' without its vectors (open it with dense=)'}: write with that program and run "
+        "`upgrade` again, which encodes what is new"
+    )
 
 
 def _is_by(writer: Writer, payload: Mapping[str, Any]) -> bool:

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from qdrant_client import models
 
-from colbert_qdrant.collection import administration, copies, growing, points, stage_vectors
+from colbert_qdrant.collection import administration, copies, foreign, growing, points, stage_vectors
 from colbert_qdrant.collection.columns import Source, check_records
 from colbert_qdrant.collection.fingerprints import HASH_KEY
 from colbert_qdrant.collection.ids import TENANT_KEY, PointId, point_id
@@ -68,7 +68,7 @@ def add(
     progress: Callable[[AddReport], None] | None = None,
 ) -> Operation[tuple[AddReport, Layout]]:
     """Store records; see `MultivectorCollection.add`. The layout comes back with stages that others have added."""
-    points.check_writable(layout)
+    foreign.check_writable(layout)
     check_on_error(on_error)
     report = AddReport()
     as_opened = layout

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from qdrant_client import models
 
 from colbert_qdrant.checks import check_query
-from colbert_qdrant.collection import conditions, copies, numbers, points
+from colbert_qdrant.collection import conditions, copies, foreign, numbers, points
 from colbert_qdrant.collection.ids import ID_KEY, PointId, point_id
 from colbert_qdrant.collection.json_values import MAX_DEPTH, check_metadata
 from colbert_qdrant.collection.patience import READING, patient
@@ -106,7 +106,7 @@ def delete(layout: Layout, ids: Iterable[RecordId] | None, filter: models.Filter
 
 def set_metadata(layout: Layout, ids: Iterable[RecordId], metadata: Mapping[str, Any]) -> Operation[int]:
     """Set these keys in the metadata of records, leaving their other keys and their vectors; returns how many."""
-    points.check_writable(layout)
+    foreign.check_writable(layout)
     values = check_metadata(metadata)
     wanted = list(dict.fromkeys(point_id(record_id, layout.tenant) for record_id in check_ids(ids)))
     nested: list[PointId] = []

@@ -315,23 +315,6 @@ def has_metadata(payload: Mapping[str, Any], layout: Layout) -> bool:
     return layout.metadata_key in payload or ID_KEY in payload
 
 
-def check_writable(layout: Layout) -> None:
-    """Refuse to write where the program that made the collection could not read it, or not find it.
-
-    Raises
-    ------
-    InvalidInput
-        Says whose collection it is, and how documents get into it.
-    """
-    if layout.written_by is None or (layout.written_by not in foreign.OF_ANOTHER_FORM and layout.stages):
-        return
-    raise InvalidInput(
-        f"collection {layout.name!r} is written by {layout.written_by}, which could not use what is written here"
-        f"{'' if layout.stages else ' without its vectors (open it with dense=)'}: write with that program and run "
-        "`upgrade` again, which encodes what is new"
-    )
-
-
 def score_of(point: models.ScoredPoint) -> float:
     """Return a point's score.
 
