@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 from colbert_qdrant.collection.columns import Source, check_records
-from colbert_qdrant.collection.operations import RecordId
+from colbert_qdrant.collection.ids import RecordId
 from colbert_qdrant.collection.reports import AddReport
 from colbert_qdrant.errors import InvalidInput
 

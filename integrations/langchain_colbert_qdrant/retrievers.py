@@ -12,7 +12,7 @@ from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams, R
 from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation, TypeAdapter
 from qdrant_client import models
 
-from colbert_qdrant.collection.operations import RecordId
+from colbert_qdrant.collection.ids import RecordId
 from colbert_qdrant.embedders import windowed
 from colbert_qdrant.errors import InvalidInput
 from colbert_qdrant.rerank import ColbertReranker

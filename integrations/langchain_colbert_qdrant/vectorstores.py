@@ -10,7 +10,7 @@ from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 
 from colbert_qdrant.collection.engines import PlaceKeywords
-from colbert_qdrant.collection.operations import RecordId
+from colbert_qdrant.collection.ids import RecordId
 from colbert_qdrant.collection.schema import DEFAULT_VECTOR
 from colbert_qdrant.collection.sync import MultivectorCollection
 from colbert_qdrant.embedders import embedder_dim, windowed

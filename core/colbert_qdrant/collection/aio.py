@@ -14,9 +14,10 @@ from colbert_qdrant.collection import administration, citing, ingest, operations
 from colbert_qdrant.collection.columns import Source
 from colbert_qdrant.collection.driving import AsyncDriver, InThreads
 from colbert_qdrant.collection.engines import AsyncEngine, Place, connect, connect_async
+from colbert_qdrant.collection.ids import RecordId
 from colbert_qdrant.collection.indexes import Index
 from colbert_qdrant.collection.managed import AsyncManagedCollection
-from colbert_qdrant.collection.operations import Query, RecordId
+from colbert_qdrant.collection.operations import Query
 from colbert_qdrant.collection.points import Hit, Record
 from colbert_qdrant.collection.progress import progress_bar
 from colbert_qdrant.collection.reports import AddReport, OnError

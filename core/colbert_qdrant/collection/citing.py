@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from colbert_qdrant.collection import operations, points
-from colbert_qdrant.collection.operations import Compute, Operation, Query, RecordId
+from colbert_qdrant.collection.ids import RecordId
+from colbert_qdrant.collection.operations import Compute, Operation, Query
 from colbert_qdrant.collection.points import Hit, Record
 from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.errors import InvalidInput

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from colbert_qdrant.collection import points, stage_vectors
-from colbert_qdrant.collection.ids import PointId, point_id
-from colbert_qdrant.collection.operations import RecordId
+from colbert_qdrant.collection.ids import PointId, RecordId, point_id
 from colbert_qdrant.collection.points import NewRecord
 from colbert_qdrant.collection.reports import AddReport, Failure, OnError
 from colbert_qdrant.collection.stages import Stage

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 ID_KEY = "_id"
 TENANT_KEY = "_tenant"
 
+RecordId: TypeAlias = str | int | uuid.UUID
+"""What a caller may give for an id, and gets back as text."""
+
 PointId: TypeAlias = int | str | uuid.UUID
 """What ``qdrant_client`` takes for an id; ours are never a `uuid.UUID`."""
 
@@ -29,7 +32,7 @@ _TENANT_NAMESPACE = uuid.uuid5(_ID_NAMESPACE, "tenants")
 _MAX_INT_ID = 2**64
 
 
-def point_id(record_id: str | int | uuid.UUID, tenant: str | None = None) -> PointId:
+def point_id(record_id: RecordId, tenant: str | None = None) -> PointId:
     """Return the id Qdrant knows a record by; the same id is another point for each tenant.
 
     A canonical UUID stays as it is, a canonical unsigned 64-bit integer becomes an int, any other string becomes a
@@ -59,6 +62,13 @@ def id_text(record_id: object) -> str:
     if isinstance(record_id, int) and not 0 <= record_id < _MAX_INT_ID:
         raise InvalidInput(f"id {record_id}: Qdrant's integer ids are unsigned 64-bit; give it as a string")
     return text
+
+
+def check_ids(ids: Iterable[RecordId]) -> list[RecordId]:
+    """Return ids as a list; refuse a lone one, whose letters would be taken for ids."""
+    if isinstance(ids, str | bytes | bytearray | memoryview) or not isinstance(ids, Iterable):
+        raise InvalidInput(f"ids={ids!r} is a single id; give a list: [{ids!r}]")
+    return list(ids)
 
 
 def content_id(text: str, metadata: Mapping[str, Any], beside: Mapping[str, Any] | None = None) -> str:

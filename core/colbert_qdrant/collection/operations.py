@@ -15,7 +15,7 @@ from qdrant_client import models
 
 from colbert_qdrant.checks import check_query
 from colbert_qdrant.collection import conditions, copies, foreign, numbers, points
-from colbert_qdrant.collection.ids import ID_KEY, PointId, point_id
+from colbert_qdrant.collection.ids import ID_KEY, PointId, RecordId, check_ids, point_id
 from colbert_qdrant.collection.json_values import MAX_DEPTH, check_metadata
 from colbert_qdrant.collection.patience import READING, patient
 from colbert_qdrant.collection.points import Record
@@ -38,7 +38,6 @@ T = TypeVar("T")
 Condition = TypeVar("Condition", bound=BaseModel)
 
 Query: TypeAlias = str | Multivector
-RecordId: TypeAlias = str | int | UUID
 
 SCROLL_PAGE = 256
 
@@ -199,13 +198,6 @@ def encoded(layout: Layout, queries: Sequence[Query]) -> Operation[list[Multivec
         points.check_multivector(next(fresh) if isinstance(query, str) else query, layout.dim, "query", layout.largest)
         for query in queries
     ]
-
-
-def check_ids(ids: Iterable[RecordId]) -> list[RecordId]:
-    """Return ids as a list; refuse a lone one, whose letters would be taken for ids."""
-    if isinstance(ids, str | bytes | bytearray | memoryview) or not isinstance(ids, Iterable):
-        raise InvalidInput(f"ids={ids!r} is a single id; give a list: [{ids!r}]")
-    return list(ids)
 
 
 def check_filter(filter: models.Filter | None) -> models.Filter | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, get_args
 
-from colbert_qdrant.collection.operations import RecordId
+from colbert_qdrant.collection.ids import RecordId
 from colbert_qdrant.errors import InvalidInput
 from colbert_qdrant.notebook import counts_html
 

@@ -16,18 +16,8 @@ from qdrant_client import models
 from colbert_qdrant.collection import citing, points
 from colbert_qdrant.collection.diversity import diversified
 from colbert_qdrant.collection.fingerprints import HASH_KEY, stands_for
-from colbert_qdrant.collection.ids import id_text, point_id
-from colbert_qdrant.collection.operations import (
-    Call,
-    Compute,
-    Operation,
-    Query,
-    RecordId,
-    check_ids,
-    encoded,
-    has_id,
-    with_vectors_of,
-)
+from colbert_qdrant.collection.ids import RecordId, check_ids, id_text, point_id
+from colbert_qdrant.collection.operations import Call, Compute, Operation, Query, encoded, has_id, with_vectors_of
 from colbert_qdrant.collection.paging import Plan, responses
 from colbert_qdrant.collection.patience import READING, patient
 from colbert_qdrant.collection.points import Hit

@@ -16,9 +16,10 @@ from colbert_qdrant.collection import administration, citing, ingest, operations
 from colbert_qdrant.collection.columns import Source
 from colbert_qdrant.collection.driving import Driver
 from colbert_qdrant.collection.engines import Place, connect
+from colbert_qdrant.collection.ids import RecordId
 from colbert_qdrant.collection.indexes import Index
 from colbert_qdrant.collection.managed import ManagedCollection
-from colbert_qdrant.collection.operations import Query, RecordId
+from colbert_qdrant.collection.operations import Query
 from colbert_qdrant.collection.points import Hit, Record
 from colbert_qdrant.collection.progress import progress_bar
 from colbert_qdrant.collection.reports import AddReport, Failure, OnError

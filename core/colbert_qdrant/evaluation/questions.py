@@ -8,8 +8,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from colbert_qdrant.collection.ids import id_text
-from colbert_qdrant.collection.operations import Query, RecordId
+from colbert_qdrant.collection.ids import RecordId, id_text
+from colbert_qdrant.collection.operations import Query
 from colbert_qdrant.errors import InvalidInput
 
 Grades: TypeAlias = RecordId | Iterable[RecordId] | Mapping[RecordId, int]
