@@ -13,8 +13,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from colbert_qdrant.embedding.graph.int8 import by_row, products, quantised_by_column
-from colbert_qdrant.embedding.graph.model import Graph, constant, read_model, write_model
+from colbert_qdrant.embedding.graph.model import Graph, read_model, write_model
 from colbert_qdrant.embedding.graph.projected import TOKEN_VECTORS, projected
+from colbert_qdrant.embedding.graph.tensors import constant
 from colbert_qdrant.embedding.graph.tidy import tidied
 from colbert_qdrant.embedding.graph.wire import MalformedMessage
 

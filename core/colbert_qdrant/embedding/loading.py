@@ -18,7 +18,8 @@ from colbert_qdrant._fork import first_after_fork
 from colbert_qdrant.embedding.cache import FileState, FileVersion, file_version
 from colbert_qdrant.embedding.files import external_data
 from colbert_qdrant.embedding.graph.attention import long_attention
-from colbert_qdrant.embedding.graph.model import Graph, Tensor, read_model, write_model
+from colbert_qdrant.embedding.graph.model import Graph, read_model, write_model
+from colbert_qdrant.embedding.graph.tensors import Tensor
 from colbert_qdrant.embedding.graph.tidy import tidied
 from colbert_qdrant.embedding.hardware import CPU_TOKEN_BUDGET
 from colbert_qdrant.errors import InvalidModel

@@ -11,7 +11,8 @@ import numpy as np
 
 from colbert_qdrant.embedding.graph import wire
 from colbert_qdrant.embedding.graph.int8 import by_row
-from colbert_qdrant.embedding.graph.model import Array, Graph, constant, node, value_message, write_model
+from colbert_qdrant.embedding.graph.model import Graph, node, value_message, write_model
+from colbert_qdrant.embedding.graph.tensors import Array, constant
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

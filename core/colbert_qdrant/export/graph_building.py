@@ -9,7 +9,8 @@ from itertools import count
 import numpy as np
 
 from colbert_qdrant.embedding.graph import wire
-from colbert_qdrant.embedding.graph.model import Array, Graph, Node, Tensor, constant, node, value_message
+from colbert_qdrant.embedding.graph.model import Graph, Node, node, value_message
+from colbert_qdrant.embedding.graph.tensors import Array, Tensor, constant
 from colbert_qdrant.embedding.graph.wire import Field
 from colbert_qdrant.embedding.reader import Config
 from colbert_qdrant.embedding.weights import Weights

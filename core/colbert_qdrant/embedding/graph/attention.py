@@ -9,7 +9,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from colbert_qdrant.embedding.graph.model import MICROSOFT, Graph, Node, Subgraph, constant, node
+from colbert_qdrant.embedding.graph.model import MICROSOFT, Graph, Node, Subgraph, node
+from colbert_qdrant.embedding.graph.tensors import constant
 
 _IDS = "input_ids"
 _OLDEST_OPSET = 13

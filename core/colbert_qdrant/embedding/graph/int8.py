@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from colbert_qdrant.embedding.graph.model import MICROSOFT, Array, Graph, Node, Tensor, constant, node
+from colbert_qdrant.embedding.graph.model import MICROSOFT, Graph, Node, node
+from colbert_qdrant.embedding.graph.tensors import Array, Tensor, constant
 from colbert_qdrant.embedding.graph.wire import MalformedMessage
 
 _STEPS = 127

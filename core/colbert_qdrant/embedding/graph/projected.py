@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from colbert_qdrant.embedding.graph.model import Graph, constant, node, value_message
+from colbert_qdrant.embedding.graph.model import Graph, node, value_message
+from colbert_qdrant.embedding.graph.tensors import constant
 
 TOKEN_VECTORS = "colbert-qdrant/token_vectors"
 
