@@ -143,6 +143,8 @@ class FaultyServer:
             case "PUT", ["points", "vectors"]:
                 updates = [models.PointVectors.model_construct(**point | _vectors(point)) for point in body["points"]]
                 return qdrant.update_vectors(name, **with_bm25_vectors({"points": updates}))
+            case "POST", ["points", "vectors", "delete"]:
+                return qdrant.delete_vectors(name, body["vector"], models.FilterSelector(filter=body["filter"]))
             case "POST", ["points"]:
                 wished = models.PointRequest.model_validate(body)
                 return qdrant.retrieve(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from qdrant_client import QdrantClient, models
 
-from colbert_qdrant import AsyncMultivectorCollection, MultivectorCollection
+from colbert_qdrant import AsyncMultivectorCollection, Bm25, Dense, MultivectorCollection
 from colbert_qdrant.collection import ingest
 from colbert_qdrant.embedders import NoEmbedder
 from colbert_qdrant.errors import CollectionMismatch, CollectionNotFound, InvalidInput, UnsupportedByEngine
@@ -86,6 +86,57 @@ def test_nothing_is_added_to_another_models_collection_that_took_the_name(
     with pytest.raises(CollectionMismatch, match=r"since this one was opened.*'other-words', this is 'words'"):
         reader.add(["red apple"])
     assert new.count() == 0
+
+
+def test_a_stage_is_not_added_to_another_models_collection_that_is_published_by_now(
+    make_collection: Make, place: dict[str, Any]
+) -> None:
+    if "path" in place:
+        pytest.skip("the embedded engine has no aliases")
+    old, new = make_collection(), make_collection(type("Words", (WordEmbedder,), {"model_name": "other-words"})())
+    name = f"{old.name}-published"
+    old.publish(name)
+    reader = make_collection(name=name)
+    new.publish(name)
+
+    with pytest.raises(CollectionMismatch, match=f"called '{name}' since .*'other-words', this is 'words'"):
+        reader.add_stage(Bm25())
+    assert [stage.name for stage in make_collection(new.embedder, name=new.name).layout.stages] == []
+
+
+def test_a_stage_is_added_to_one_collection_whatever_is_published_meanwhile(
+    make_collection: Make, place: dict[str, Any]
+) -> None:
+    if "path" in place:
+        pytest.skip("the embedded engine has no aliases")
+    old, new = make_collection(), make_collection()
+    name = f"{old.name}-published"
+    old.publish(name)
+    reader = make_collection(name=name)
+    reader.add(TEXTS)
+
+    def publishes(texts: list[str]) -> list[Any]:
+        new.publish(name)
+        return [vectors.mean(axis=0) for vectors in WordEmbedder().embed(texts)]
+
+    with pytest.raises(CollectionMismatch, match=f"'{new.name}' by now, and the stage 'dense' is in '{old.name}'"):
+        reader.add_stage(Dense(publishes, dim=16))
+    assert make_collection(name=new.name).layout.stages == ()
+
+
+def test_a_search_through_a_stage_that_the_published_collection_lacks_is_named(
+    make_collection: Make, place: dict[str, Any]
+) -> None:
+    if "path" in place:
+        pytest.skip("the embedded engine has no aliases")
+    old, new = make_collection(stages=[Bm25()]), make_collection()
+    name = f"{old.name}-published"
+    old.publish(name)
+    reader = make_collection(name=name)
+    new.publish(name)
+
+    with pytest.raises(CollectionMismatch, match=r"bm25.*its name stands for another one by now: open it again"):
+        reader.search("apple")
 
 
 @pytest.mark.parametrize("model", ["words", "other-words"])

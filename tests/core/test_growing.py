@@ -13,6 +13,7 @@ from qdrant_client import models
 
 import servers
 from colbert_qdrant import AsyncMultivectorCollection, Bm25, Dense, MultivectorCollection, Muvera
+from colbert_qdrant.collection.schema import METADATA_KEY
 from colbert_qdrant.collection.stages import Stage, as_stages
 from colbert_qdrant.errors import CollectionMismatch, InvalidInput
 from conftest import WordEmbedder
@@ -150,6 +151,62 @@ def test_a_stage_of_that_name_made_otherwise_is_refused(open_again: Make) -> Non
 
     with pytest.raises(InvalidInput, match=r"a first stage 'muvera' that was made with .*a name of its own"):
         collection.add_stage(Muvera(16, k_sim=3, dim_proj=8, r_reps=10, random_seed=7))
+
+
+@pytest.mark.parametrize("kind", list(STAGES))
+def test_a_vector_that_somebody_else_made_is_refused(open_again: Make, kind: str) -> None:
+    collection = open_again()
+    collection.add(["red apple"], ids=["1"])
+    [stage] = as_stages([STAGES[kind]()])
+    config: Any = models.SparseVectorNameConfig(sparse=models.SparseVectorConfig())
+    name = {"collection_name": collection.name, "vector_name": stage.name}
+    collection.engine.call("create_vector_name", {**name, "vector_name_config": config})
+
+    with pytest.raises(InvalidInput, match=f"a vector {stage.name!r} that was not made as a first stage"):
+        collection.add_stage(stage)
+
+
+def test_a_run_that_stopped_is_repeated_with_other_settings_too(open_again: Make) -> None:
+    collection = open_again()
+    collection.add(["red apple", "blue violin"], ids=["1", "2"])
+
+    def dies(texts: list[str]) -> list[np.ndarray]:
+        raise RuntimeError("out of power")
+
+    with pytest.raises(RuntimeError, match="out of power"):
+        collection.add_stage(Dense(dies, dim=16))
+    assert open_again().layout.stages == ()
+
+    collection.add_stage(STAGES["dense"]())
+
+    assert without(collection, STAGES["dense"]()) == []
+    assert collection.search("blue violin", limit=1, candidates=1)[0].id == "2"
+    metadata = collection.engine.call("get_collection", {"collection_name": collection.name}).config.metadata
+    assert list(metadata) == [METADATA_KEY]
+
+
+def test_a_document_that_lost_its_token_vectors_meanwhile_keeps_no_vector_of_what_it_was(open_again: Make) -> None:
+    collection = open_again()
+    collection.add(["red apple", "blue violin"], ids=["1", "2"])
+    bare = models.PointStruct(id=1, vector={}, payload={"page_content": "green tiger", "metadata": {}})
+
+    def interrupted(texts: list[str]) -> list[np.ndarray]:
+        if texts != ["dimension"]:
+            collection.engine.call("upsert", {"collection_name": collection.name, "points": [bare], "wait": True})
+        return mean_vector(texts)
+
+    collection.add_stage(Dense(interrupted, dim=16, model="mean_vector"))
+
+    assert without(collection, Dense(mean_vector)) == ["1"]
+
+
+def test_vectors_of_many_documents_go_in_requests_that_a_server_takes(words: WordEmbedder) -> None:
+    with serving() as (_, url), MultivectorCollection("grown", words, url=url) as collection:
+        collection.add(f"red apple {number}" for number in range(200))
+
+        collection.add_stage(Muvera(16))
+
+        assert without(collection, Muvera(16)) == []
 
 
 def test_what_is_replaced_while_its_vector_is_computed_is_computed_again(open_again: Make) -> None:

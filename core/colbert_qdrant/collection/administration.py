@@ -16,7 +16,14 @@ from colbert_qdrant.collection.indexes import Index
 from colbert_qdrant.collection.operations import Call, Operation
 from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.collection.storage import Storage
-from colbert_qdrant.errors import AccessDenied, CollectionNotFound, EngineError, InvalidInput, UnsupportedByEngine
+from colbert_qdrant.errors import (
+    AccessDenied,
+    CollectionMismatch,
+    CollectionNotFound,
+    EngineError,
+    InvalidInput,
+    UnsupportedByEngine,
+)
 
 
 def open_collection(
@@ -61,8 +68,7 @@ def drop(layout: Layout) -> Operation[None]:
 
 def discard(name: str) -> Operation[bool]:
     """Remove a collection by its name or alias; returns whether there was one."""
-    target = (yield from _aliases()).get(name, name)
-    return bool((yield Call("delete_collection", {"collection_name": target})))
+    return bool((yield Call("delete_collection", {"collection_name": (yield from behind(name))})))
 
 
 def publish(layout: Layout, alias: str) -> Operation[str | None]:
@@ -89,9 +95,36 @@ def publish(layout: Layout, alias: str) -> Operation[str | None]:
 
 def target(layout: Layout) -> Operation[str]:
     """Return the name of the collection that the layout's name stands for now."""
-    if not layout.is_alias:
-        return layout.name
-    return (yield from _aliases()).get(layout.name, layout.name)
+    return (yield from behind(layout.name)) if layout.is_alias else layout.name
+
+
+def behind(name: str) -> Operation[str]:
+    """Return the collection that a name stands for now: of an alias another one, else itself."""
+    return (yield from _aliases()).get(name, name)
+
+
+def check_still(layout: Layout, name: str, done: str, again: str) -> Operation[None]:
+    """Say so where an alias has come to stand for another collection than the one that was worked on.
+
+    Parameters
+    ----------
+    layout
+        As it was opened.
+    name
+        Of the collection that was worked on.
+    done, again
+        What was done to it, up to its name, and what is to be done.
+
+    Raises
+    ------
+    CollectionMismatch
+        Names both.
+    """
+    if (now := (yield from target(layout))) != name:
+        raise CollectionMismatch(
+            f"{layout.name!r} stands for the collection {now!r} by now, and {done} {name!r}: {again}, for whoever asks "
+            f"{layout.name!r}"
+        )
 
 
 def _make_shard(name: str, shard_key: str | int) -> Operation[None]:

@@ -6,15 +6,15 @@ adds documents first stores them and then looks at the metadata. So of two at th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from qdrant_client import models
 
-from colbert_qdrant.collection import copies, points, schema, stage_vectors
-from colbert_qdrant.collection.fingerprints import HASH_KEY
+from colbert_qdrant.collection import administration, copies, giving, points, remembering, schema, stage_vectors
+from colbert_qdrant.collection.giving import Records
 from colbert_qdrant.collection.ids import PointId
 from colbert_qdrant.collection.operations import (
     SCROLL_PAGE,
@@ -25,31 +25,39 @@ from colbert_qdrant.collection.operations import (
     with_vectors_of,
 )
 from colbert_qdrant.collection.patience import patient
-from colbert_qdrant.collection.points import Record
+from colbert_qdrant.collection.points import Record, Wire
 from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.collection.stages import Stage, as_stages
-from colbert_qdrant.errors import ColbertQdrantError, CollectionMismatch, EngineError, InvalidInput, UnsupportedByEngine
+from colbert_qdrant.errors import CollectionMismatch, InvalidInput, UnsupportedByEngine
 from colbert_qdrant.telemetry import logger
 from colbert_qdrant.types import Embedder
 
-_TRIES = 5
-"""To write what a collection remembers, while others do so too: the last of two writers wins."""
 
-
-def add_stage(layout: Layout, settings: Mapping[str, Any], stage: Stage) -> Operation[Layout]:
+def add_stage(layout: Layout, settings: Mapping[str, Any], wire: Wire, stage: Stage) -> Operation[Layout]:
     """Give the collection another first stage, computed from what it stores; returns the new layout.
 
     One that is there and equal is completed: whatever point lacks its vector in any copy gets it.
     """
+    as_opened = layout
+    layout = replace(layout, name=(yield from administration.target(layout)))  # all in one, whatever is published
     info = yield Call("get_collection", {"collection_name": layout.name})
+    schema.check_model(as_opened, info, settings)
+    grown = yield from _grown(layout, info, settings, wire, stage)
+    yield from administration.check_still(as_opened, layout.name, f"the stage {stage.name!r} is in", "add it again")
+    return replace(grown, name=as_opened.name)
+
+
+def _grown(
+    layout: Layout, info: models.CollectionInfo, settings: Mapping[str, Any], wire: Wire, stage: Stage
+) -> Operation[Layout]:
     layout = schema.learnt(layout, info)[0]  # what others have added since
     there = schema.remembered_stages(info).get(stage.name)
     if there is None and stage.name not in [known.name for known in layout.stages]:
         grown = replace(layout, stages=as_stages([*layout.stages, stage]))
         yield from _make_vector(layout, info, stage)
-        yield from fill(grown, [stage], lacking=False)  # a run that was stopped may have been with other settings
+        yield from fill(grown, wire, [stage], lacking=False)  # a run that was stopped may have been with other settings
         yield from _remember(grown, settings, stage)
-        yield from fill(grown, [stage])
+        yield from fill(grown, wire, [stage])
         return grown
     if there != stage.settings:
         raise InvalidInput(
@@ -57,7 +65,7 @@ def add_stage(layout: Layout, settings: Mapping[str, Any], stage: Stage) -> Oper
             "give this one a name of its own"
         )
     others = [known for known in layout.stages if known.name != stage.name]
-    yield from fill(layout, [stage])
+    yield from fill(layout, wire, [stage])
     return replace(layout, stages=(*others, stage))
 
 
@@ -72,17 +80,33 @@ def current(layout: Layout, settings: Mapping[str, Any]) -> Operation[Layout]:
     info = yield from patient(Call("get_collection", {"collection_name": layout.name}))
     schema.check_model(layout, info, settings)
     grown, missing = schema.learnt(layout, info)
-    if missing:
-        names = " and ".join(map(repr, missing))
-        raise CollectionMismatch(
-            f"collection {layout.name!r} was given the first stage {names} since it was opened here, which needs its "
-            "encoder: open it again with stages=[Dense(...)], and add_stage of the same stage completes what lacks it"
-        )
+    check_encoders(layout, missing, "since it was opened here")
     return grown
 
 
+def check_encoders(layout: Layout, missing: Sequence[str], when: str) -> None:
+    """Refuse to go on without the encoders of stages that the collection was given.
+
+    Raises
+    ------
+    CollectionMismatch
+        Names them.
+    """
+    if missing:
+        names = " and ".join(map(repr, missing))
+        raise CollectionMismatch(
+            f"collection {layout.name!r} was given the first stage {names} {when}, which needs its encoder: open it "
+            "again with stages=[Dense(...)], and add_stage of the same stage completes what lacks it"
+        )
+
+
 def fill(
-    layout: Layout, stages: Sequence[Stage], *, among: Sequence[PointId] | None = None, lacking: bool = True
+    layout: Layout,
+    wire: Wire,
+    stages: Sequence[Stage],
+    *,
+    among: Sequence[PointId] | None = None,
+    lacking: bool = True,
 ) -> Operation[None]:
     """Give points the vectors of stages.
 
@@ -90,6 +114,8 @@ def fill(
     ----------
     layout
         Names of the token vectors and the payload's keys.
+    wire
+        How much goes into a request.
     stages
         Whose vectors.
     among
@@ -113,91 +139,64 @@ def fill(
                 found, offset = page.lacking, page.following
             else:
                 found, offset = yield from patient(Call("scroll", stretch))
-            yield from _give(layout, stage, {point.id: points.to_record(point, layout) for point in found})
+            records = {point.id: points.to_record(point, layout) for point in found}
+            make = partial(_made, stage)
+            if records:
+                yield from giving.give(layout, wire, stage.name, (yield from make(records)), records, make)
             if offset is None:
                 break
 
 
-def _give(layout: Layout, stage: Stage, wanted: Mapping[PointId, Record]) -> Operation[None]:
-    """Compute the vectors of some points; again for those that others replace meanwhile."""
-    while True:
-        pending = {point_id: record for point_id, record in wanted.items() if record.vectors is not None}
-        if not pending:
-            return
-        made = yield Compute(partial(_stage_vectors, stage, list(pending.values())))
-        updates = [
-            models.PointVectors.model_construct(id=point_id, vector={stage.name: vector})
-            for point_id, vector in zip(pending, made, strict=True)
-        ]
-        failure: ColbertQdrantError | None = None
-        try:
-            yield from patient(
-                Call("update_vectors", {"collection_name": layout.name, "points": updates, "wait": True})
-            )
-        except ColbertQdrantError as error:  # a point that is gone by now fails the others with it
-            failure = error
-        now = yield from _read(layout, pending, vectors=False)
-        if failure is not None and len(now) == len(pending):
-            raise failure
-        changed = [
-            key for key, record in now.items() if failure is not None or _made_of(record) != _made_of(pending[key])
-        ]
-        wanted = (yield from _read(layout, changed, vectors=True)) if changed else {}
-
-
-def _read(layout: Layout, ids: Iterable[PointId], *, vectors: bool) -> Operation[dict[PointId, Record]]:
-    arguments = {
-        "collection_name": layout.name,
-        "ids": list(ids),
-        "with_payload": True,
-        "with_vectors": with_vectors_of(layout, vectors),
-    }
-    found = yield from patient(Call("retrieve", arguments))
-    return {point.id: points.to_record(point, layout) for point in found}
-
-
-def _made_of(record: Record) -> tuple[Any, str]:
-    return record.payload.get(HASH_KEY), record.text
-
-
-def _stage_vectors(stage: Stage, records: Sequence[Record], _: Embedder) -> list[Any]:
-    multivectors = [record.vectors for record in records if record.vectors is not None]
-    made = stage_vectors.made(stage, [record.text for record in records], multivectors)
-    for record, vector in zip(records, made, strict=True):
-        if not stage_vectors.is_finite(vector):
-            raise InvalidInput(
-                f"id {record.id!r}: the vector of stage {stage.name!r} has a value that is NaN or infinite"
-            )
+def _made(stage: Stage, records: Records) -> Operation[list[Any]]:
+    made: list[Any] = yield Compute(partial(_stage_vectors, stage, list(records.values())))
     return made
 
 
+def _stage_vectors(stage: Stage, records: Sequence[Record], _: Embedder) -> list[Any]:
+    encoded = [record for record in records if record.vectors is not None]
+    multivectors = [record.vectors for record in encoded if record.vectors is not None]
+    made = iter(stage_vectors.made(stage, [record.text for record in encoded], multivectors) if encoded else ())
+    lacking = InvalidInput("it has no token vectors")
+    results = [lacking if record.vectors is None else next(made) for record in records]
+    for record, vector in zip(records, results, strict=True):
+        if vector is not lacking and not stage_vectors.is_finite(vector):
+            raise InvalidInput(
+                f"id {record.id!r}: the vector of stage {stage.name!r} has a value that is NaN or infinite"
+            )
+    return results
+
+
 def _make_vector(layout: Layout, info: models.CollectionInfo, stage: Stage) -> Operation[None]:
-    """Make the stage's vector, unless a run that was stopped did."""
-    params = info.config.params
-    dense = params.vectors if isinstance(params.vectors, Mapping) else {}
-    if stage.name in {**dense, **(params.sparse_vectors or {})}:
-        return
-    config = {"vector_name": stage.name, "vector_name_config": _name_config(stage), "wait": True}
-    try:
-        yield Call("create_vector_name", {"collection_name": layout.name, **config})
-    except EngineError:  # somebody else may have been faster
-        now = (yield Call("get_collection", {"collection_name": layout.name})).config.params
-        if stage.name not in {**(now.vectors or {}), **(now.sparse_vectors or {})}:
-            raise
+    """Make the stage's vector, unless a run that was stopped did.
+
+    Raises
+    ------
+    InvalidInput
+        There is a vector of this name that no run of ours began: another program's, which would be overwritten.
+    """
+    is_begun = stage.name in remembering.begun(info)
+    is_there = stage.name in schema.vector_names(info)
+    if is_there and not is_begun:
+        raise InvalidInput(
+            f"collection {layout.name!r} has a vector {stage.name!r} that was not made as a first stage, and would be "
+            "overwritten: give this stage a name of its own"
+        )
+    if not is_begun:
+        yield from remembering.begin(layout.name, stage.name)
+    if not is_there:
+        yield from giving.create_vector(layout.name, stage.name, _name_config(stage))
     yield from _store_as_stated(layout, stage)
 
 
 def _remember(layout: Layout, settings: Mapping[str, Any], stage: Stage) -> Operation[None]:
     """Write the stage into the collection's metadata, beside what others write there."""
-    name = {"collection_name": layout.name}
-    for _ in range(_TRIES):
-        info = yield Call("get_collection", name)
-        there = schema.remembered_stages(info)
-        if there.get(stage.name) == stage.settings:
-            return
-        making = {**(schema.remembered(info) or settings), "stages": {**there, stage.name: stage.settings}}
-        yield Call("update_collection", {**name, "metadata": {schema.METADATA_KEY: making}})
-    raise EngineError(f"add_stage on {layout.name!r}: the collection does not remember {stage.name!r}; try it again")
+
+    def with_stage(making: dict[str, Any]) -> dict[str, Any]:
+        making = making or dict(settings)
+        return {**making, "stages": {**making.get("stages", {}), stage.name: stage.settings}}
+
+    yield from remembering.remember(layout.name, with_stage)
+    yield from remembering.end(layout.name, stage.name)
 
 
 def _name_config(stage: Stage) -> models.VectorNameConfig:

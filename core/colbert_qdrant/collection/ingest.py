@@ -27,7 +27,7 @@ from colbert_qdrant.collection.points import NewRecord, Wire
 from colbert_qdrant.collection.reports import AddReport, Failure, OnError, check_on_error
 from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.embedders import encoded_all
-from colbert_qdrant.errors import ColbertQdrantError, CollectionMismatch, InvalidInput
+from colbert_qdrant.errors import ColbertQdrantError, InvalidInput
 from colbert_qdrant.types import Embedder
 
 WINDOW = 64
@@ -97,18 +97,15 @@ def add(
                 progress(report)
         yield from _upload(layout, wire, waiting, under_way, report)
         yield from _acknowledged(under_way, report)
-        layout = yield from _complete(as_opened, layout, settings, unchanged, report)
+        layout = yield from _complete(as_opened, layout, settings, wire, unchanged, report)
         if progress is not None:
             progress(report)
     except ColbertQdrantError as error:
         yield from _salvaged(under_way, report)
         error.add_note(f"{report.stored} texts were stored before; what is stored is not encoded again in a second run")
         raise
-    if (now := (yield from administration.target(as_opened))) != layout.name:
-        raise CollectionMismatch(
-            f"{as_opened.name!r} stands for the collection {now!r} by now, and these {report.stored} texts are in "
-            f"{layout.name!r}: add them again, for whoever asks {as_opened.name!r}"
-        )
+    done = f"these {report.stored} texts are in"
+    yield from administration.check_still(as_opened, layout.name, done, "add them again")
     return report, replace(layout, name=as_opened.name)
 
 
@@ -282,7 +279,12 @@ def _to_points(
 
 
 def _complete(
-    as_opened: Layout, layout: Layout, settings: Mapping[str, Any], unchanged: Sequence[PointId], report: AddReport
+    as_opened: Layout,
+    layout: Layout,
+    settings: Mapping[str, Any],
+    wire: Wire,
+    unchanged: Sequence[PointId],
+    report: AddReport,
 ) -> Operation[Layout]:
     """Give the points of this call the vectors of stages that others have added meanwhile; see `growing`.
 
@@ -291,10 +293,10 @@ def _complete(
     if report.stored:
         layout = yield from growing.current(layout, settings)
     for at in range(0, len(unchanged) if layout.stages else 0, _IDS_AT_ONCE):
-        yield from growing.fill(layout, layout.stages, among=unchanged[at : at + _IDS_AT_ONCE])
+        yield from growing.fill(layout, wire, layout.stages, among=unchanged[at : at + _IDS_AT_ONCE])
     if report.stored > report.unchanged:
         known = [stage.name for stage in as_opened.stages]
-        yield from growing.fill(layout, [stage for stage in layout.stages if stage.name not in known])
+        yield from growing.fill(layout, wire, [stage for stage in layout.stages if stage.name not in known])
     return layout
 
 

@@ -204,10 +204,12 @@ class ManagedCollection(Driver, Reopened):
         Raises
         ------
         InvalidInput
-            There is another stage of that name.
+            There is another stage of that name, or a vector that was not made as a stage, as another program's.
+        CollectionMismatch
+            The name is an alias that another collection was given since.
         """
         [made] = as_stages([stage])
-        self.layout = self._run(growing.add_stage(self.layout, self.settings, made))
+        self.layout = self._run(growing.add_stage(self.layout, self.settings, self.engine.wire, made))
 
     def optimize(self) -> bool:
         """Build the vector indexes of an embedded collection, and give back what deleted documents keep on disk.
@@ -314,7 +316,7 @@ class AsyncManagedCollection(AsyncDriver, Reopened):
         """Give the collection another first stage; see `MultivectorCollection.add_stage`."""
         await self._open()
         [made] = as_stages([stage])
-        self.layout = await self._run(growing.add_stage(self.layout, self.settings, made))
+        self.layout = await self._run(growing.add_stage(self.layout, self.settings, self.engine.wire, made))
 
     async def optimize(self) -> bool:
         """Build the vector indexes of an embedded collection; see `MultivectorCollection.optimize`."""

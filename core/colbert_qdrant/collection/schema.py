@@ -242,6 +242,11 @@ def dense_vectors(info: models.CollectionInfo) -> dict[str, models.VectorParams]
     return dict(vectors) if isinstance(vectors, Mapping) else {UNNAMED_VECTOR: vectors}
 
 
+def vector_names(info: models.CollectionInfo) -> list[str]:
+    """Return the names of all vectors, dense and sparse."""
+    return [*dense_vectors(info), *(info.config.params.sparse_vectors or {})]
+
+
 def _largest(params: models.VectorParams) -> float:
     """Return the largest number that a vector is stored with: beyond it half precision is infinite, and no score one.
 

@@ -14,6 +14,7 @@ WRITES = (
     "upsert",
     "delete",
     "update_vectors",
+    "delete_vectors",
     "set_payload",
     "overwrite_payload",
     "create_collection",

@@ -32,7 +32,12 @@ _FILTERS = {
     "scroll": "scroll_filter",
     "count": "count_filter",
 }
-_SELECTORS = {"delete": "points_selector", "set_payload": "points", "overwrite_payload": "points"}
+_SELECTORS = {
+    "delete": "points_selector",
+    "delete_vectors": "points",
+    "set_payload": "points",
+    "overwrite_payload": "points",
+}
 _OF_NOBODY = ("get_collection", "collection_exists", "get_aliases", "optimize", "update_vectors")
 """What tells or changes nothing of anybody's records; vectors of a stage are given to what a narrowed scroll found."""
 

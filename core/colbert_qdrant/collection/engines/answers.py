@@ -20,6 +20,7 @@ from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedR
 from colbert_qdrant.errors import (
     AccessDenied,
     ColbertQdrantError,
+    CollectionMismatch,
     CollectionNotFound,
     EngineError,
     EngineUnavailable,
@@ -35,6 +36,9 @@ _MISSING_INDEX = re.compile(
 )
 
 _NO_COLLECTION = re.compile(r"[Cc]ollection .*(not found|doesn't exist|does not exist)", re.DOTALL)
+
+_NO_VECTOR = re.compile(r"Not existing vector name|[Vv]ector .* is not found in the collection")
+"""In a server's words and in local mode's."""
 
 _MOST_SHOWN = 500
 
@@ -96,6 +100,7 @@ _DOING = {
     "create_collection": "making",
     "delete": "deleting from",
     "delete_collection": "dropping",
+    "delete_vectors": "changing",
     "get_collection": "opening",
     "overwrite_payload": "changing",
     "query_batch_points": "searching",
@@ -134,7 +139,7 @@ def _translated(error: Exception, what: str, arguments: Mapping[str, Any], serve
         return _from_grpc(error, what, name, server)
     if isinstance(error, ValueError) and "not found" in str(error) and str(name) in str(error):
         return CollectionNotFound(f"collection {name!r} does not exist (any more)")
-    return EngineError(f"{what}: {type(error).__name__}: {shown(error)}")
+    return _refused(f"{what}: {type(error).__name__}: {shown(error)}")
 
 
 def _unread(source: Exception, what: str, server: Server) -> ColbertQdrantError:
@@ -209,8 +214,13 @@ def _denied(message: str, *, is_known: bool) -> AccessDenied:
     return AccessDenied(f"{message}. The api_key is missing, or it is not this server's")
 
 
-def _refused(message: str) -> EngineError:
+def _refused(message: str) -> ColbertQdrantError:
     """Say which index is missing where that is why; the server's words are in its `operations/verification`."""
+    if _NO_VECTOR.search(message):
+        return CollectionMismatch(
+            f"{message}. The collection has changed since it was opened, or its name stands for another one by now: "
+            "open it again"
+        )
     missing = _MISSING_INDEX.search(message)
     if missing is None:
         return EngineError(message)
