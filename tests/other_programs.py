@@ -7,15 +7,33 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from qdrant_client import models
 
 from colbert_qdrant import MultivectorCollection
+from colbert_qdrant.collection import schema
 from colbert_qdrant.collection.engines import Place, connect
 from conftest import WordEmbedder
 
 DATA = Path(__file__).parent / "data"
 WRITTEN: dict[str, Any] = json.loads((DATA / "single_vector_collections.json").read_text())
 TEXTS = {"red apple on a table", "green violin in a case", "red violin at night", "blue sky", "black tiger by a river"}
+
+
+def mean_vector(texts: list[str]) -> list[np.ndarray]:
+    """Encode as the programs' model does, in the tests."""
+    return [vectors.mean(axis=0) for vectors in WordEmbedder().embed(texts)]
+
+
+def other_model(texts: list[str]) -> list[np.ndarray]:
+    return [np.random.RandomState(len(text)).standard_normal(16) for text in texts]
+
+
+def point_of(text: str, point_id: str | None = None) -> dict[str, Any]:
+    """Return a point as langchain-qdrant writes it."""
+    vector = {"": mean_vector([text])[0].tolist()}  # what a plain list stands for; local mode wants the name
+    payload = {"page_content": text, "metadata": {"n": 9}}
+    return {"id": point_id or str(uuid.uuid4()), "payload": payload, "vector": vector}
 
 
 class Store:
@@ -44,6 +62,9 @@ class Store:
         """Payloads and vectors by id, without the new ones."""
         found, _ = self.call("scroll", limit=100, with_payload=True, with_vectors=True)
         return {str(point.id): (point.payload, self._vector(point.vector)) for point in found}
+
+    def vector_names(self) -> list[str]:
+        return sorted(schema.vector_names(self.call("get_collection")))
 
     def _vector(self, vector: Any) -> list[float]:
         [name] = self.written["vectors"]

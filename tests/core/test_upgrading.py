@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +16,15 @@ from qdrant_client import QdrantClient, models
 
 import servers
 from colbert_qdrant import AsyncMultivectorCollection, Dense, MultivectorCollection
+from colbert_qdrant.collection.driving import Driver
+from colbert_qdrant.collection.steps import Call
 from colbert_qdrant.errors import CollectionMismatch, CollectionNotFound, InvalidInput
 from conftest import WordEmbedder
 from environments import python_with
-from other_programs import DATA, TEXTS, WRITTEN, Store
+from other_programs import DATA, TEXTS, WRITTEN, Store, mean_vector, other_model, point_of
 from servers import server_place
 
 PROGRAMS = list(WRITTEN)
-
-
-def mean_vector(texts: list[str]) -> list[np.ndarray]:
-    return [vectors.mean(axis=0) for vectors in WordEmbedder().embed(texts)]
-
-
-def other_model(texts: list[str]) -> list[np.ndarray]:
-    return [np.random.RandomState(len(text)).standard_normal(16) for text in texts]
 
 
 @pytest.fixture(params=PROGRAMS)
@@ -84,18 +78,6 @@ def test_it_is_opened_again_with_its_encoder(store: Store) -> None:
         MultivectorCollection(store.name, WordEmbedder(), **store.place)
 
 
-def test_what_the_old_program_adds_is_found_after_another_run(langchain: Store) -> None:
-    langchain.upgrade(dense=mean_vector).close()
-    payload = {"page_content": "purple whale", "metadata": {"n": 9}}
-    vector = {"": mean_vector(["purple whale"])[0].tolist()}  # what a plain list stands for; local mode wants the name
-    langchain.upsert([{"id": str(uuid.uuid4()), "payload": payload, "vector": vector}])
-    reports: list[Any] = []
-
-    with langchain.upgrade(dense=mean_vector, progress=reports.append) as docs:
-        assert docs.search("purple whale", 1)[0].text == "purple whale"
-    assert (reports[-1].encoded, reports[-1].unchanged) == (1, 5)
-
-
 def test_a_run_that_stopped_is_not_searched_and_goes_on(langchain: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("colbert_qdrant.collection.upgrading.WINDOW", 2)
 
@@ -118,22 +100,6 @@ def test_a_run_that_stopped_is_not_searched_and_goes_on(langchain: Store, monkey
         assert {hit.text for hit in docs.search("red violin", 5)} == TEXTS
     assert 0 < reports[-1].unchanged < 5
     assert reports[-1].unchanged + reports[-1].encoded == 5
-
-
-def test_one_call_takes_it_back(store: Store) -> None:
-    before = store.old()
-    store.upgrade(dense=mean_vector).close()
-
-    MultivectorCollection.downgrade(store.name, **store.place)
-
-    assert store.old() == before
-    info = store.call("get_collection")
-    vectors = info.config.params.vectors
-    assert (list(vectors) if isinstance(vectors, dict) else [""]) == list(store.written["vectors"])
-    with pytest.raises(InvalidInput, match="not upgraded"):
-        MultivectorCollection.downgrade(store.name, **store.place)
-    with store.upgrade() as docs:  # and forward again, with another stage
-        assert docs.search("blue sky", 1)[0].text == "blue sky"
 
 
 def test_another_model_is_refused(langchain: Store) -> None:
@@ -184,6 +150,102 @@ def test_records_without_text_are_counted_and_named(langchain: Store) -> None:
 
     with pytest.warns(UserWarning, match=f"1 records .*{first}"), langchain.upgrade(dense=mean_vector) as docs:
         assert len(docs.search("red violin", 10)) == 4
+
+
+class Meanwhile(WordEmbedder):
+    """Lets another program act while it encodes for the first time."""
+
+    def __init__(self, act: Callable[[], Any]) -> None:
+        self.acts = iter([act])
+
+    def embed(self, documents: Any) -> Iterator[np.ndarray]:
+        next(self.acts, lambda: None)()
+        return super().embed(documents)
+
+
+def test_what_the_old_program_replaces_or_deletes_meanwhile_has_the_vectors_of_its_text(langchain: Store) -> None:
+    replaced, emptied, deleted, *_ = [point["id"] for point in langchain.written["points"]]
+
+    def act() -> None:
+        langchain.upsert([point_of("purple whale", replaced), point_of("", emptied)])
+        langchain.call("delete", points_selector=models.PointIdsList(points=[deleted]))
+
+    with pytest.warns(UserWarning, match=f"1 records .*{emptied}"):
+        docs = langchain.upgrade(Meanwhile(act))
+
+    with docs:
+        found = {record.id: record for record in docs.scroll(with_vectors=True)}
+        assert (len(found), deleted in found, found[emptied].vectors) == (4, False, None)
+        for record in found.values():
+            if record.id != emptied:
+                np.testing.assert_allclose(record.vectors, WordEmbedder()._encode(record.text), atol=1e-3)
+
+
+def test_a_run_that_another_one_overtakes_goes_on(langchain: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two upgrades at once: both find no vector, one makes it first."""
+    do = Driver._do
+
+    def overtaken(self: Driver, step: Any) -> Any:
+        if isinstance(step, Call) and step.method == "create_vector_name":
+            do(self, step)
+        return do(self, step)
+
+    monkeypatch.setattr(Driver, "_do", overtaken)
+
+    with langchain.upgrade() as docs:
+        assert {hit.text for hit in docs.search("red violin", 5)} == TEXTS
+
+
+def test_one_collection_is_upgraded_whatever_its_alias_stands_for_meanwhile(
+    place: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "path" in place:
+        pytest.skip("the embedded engine has no aliases")
+    monkeypatch.setattr("colbert_qdrant.collection.upgrading.WINDOW", 2)
+    old, new = Store("langchain", place), Store("langchain", place)
+    new.upsert([point_of(f"purple whale {at}", point["id"]) for at, point in enumerate(new.written["points"])])
+    alias = f"{old.name}-published"
+    with new.upgrade() as rebuilt:
+        make = models.CreateAliasOperation(create_alias=models.CreateAlias(collection_name=old.name, alias_name=alias))
+        rebuilt.engine.call("update_collection_aliases", {"change_aliases_operations": [make]})
+
+        with pytest.raises(CollectionMismatch, match=f"'{new.name}' by now, and the token vectors are in '{old.name}'"):
+            MultivectorCollection.upgrade(alias, WordEmbedder(), progress=lambda _: rebuilt.publish(alias), **place)
+
+        for record in rebuilt.scroll(with_vectors=True):
+            np.testing.assert_allclose(record.vectors, WordEmbedder()._encode(record.text), atol=1e-3)
+        with MultivectorCollection(old.name, WordEmbedder(), **place) as upgraded:
+            assert {hit.text for hit in upgraded.search("red violin", 5)} == TEXTS
+        MultivectorCollection.downgrade(alias, **place)
+        assert (new.vector_names(), old.vector_names()) == ([""], ["", "colbert"])
+    for store in (old, new):
+        store.call("delete_collection")
+
+
+def test_a_metadata_key_alone_is_heeded_or_refused(langchain: Store) -> None:
+    with pytest.raises(InvalidInput, match="langchain's, whose metadata is under 'metadata', not metadata_key='about'"):
+        langchain.upgrade(metadata_key="about")
+    langchain.upgrade(metadata_key="metadata").close()
+
+
+def test_payloads_without_any_text_are_refused_before_anything_is_changed(langchain: Store) -> None:
+    with pytest.raises(InvalidInput, match=r"no payload has a text under 'body', their keys are .*'page_content'"):
+        langchain.upgrade(content_key="body")
+
+    info = langchain.call("get_collection")
+    assert (info.config.metadata or {}, langchain.vector_names()) == ({}, [""])
+
+
+def test_an_empty_collection_is_named_as_such(langchain: Store) -> None:
+    langchain.call("delete", points_selector=models.FilterSelector(filter=models.Filter()))
+
+    with pytest.raises(InvalidInput, match=r"is empty, .* content_key="):
+        langchain.upgrade()
+
+    langchain.upgrade(content_key="page_content").close()
+    langchain.upsert([point_of("purple whale")])
+    with langchain.upgrade() as docs:
+        assert docs.search("whale", 1)[0].text == "purple whale"
 
 
 @pytest.mark.parametrize("program", ["langchain", "mcp"])

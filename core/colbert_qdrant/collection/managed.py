@@ -155,7 +155,7 @@ class ManagedCollection(Driver, Reopened):
         vector_name
             Of the multivector.
         content_key, metadata_key
-            Where text and metadata lie, for a payload of another program.
+            Where text and metadata lie, for a payload of another program; remembered for another run.
         show_progress, progress
             As for `add`.
         **place
@@ -166,7 +166,11 @@ class ManagedCollection(Driver, Reopened):
         CollectionNotFound
             There is none of this name.
         InvalidInput
-            It has token vectors already, nobody knows its payload, or `dense` is not what its vectors were made with.
+            It has token vectors already, nobody knows its payload, no payload has a text, or `dense` is not what its
+            vectors were made with.
+        CollectionMismatch
+            It was upgraded with other settings, was given a first stage whose encoder is not here, or the name is an
+            alias that another collection was given meanwhile.
         """
         encoder = as_embedder(embedder)
         wanted = upgrading.wanted_of(name, encoder, dense, vector_name, content_key, metadata_key)
@@ -177,7 +181,10 @@ class ManagedCollection(Driver, Reopened):
 
     @classmethod
     def downgrade(cls, name: str, **place: Unpack[PlaceKeywords]) -> None:
-        """Take token vectors away that `upgrade` made: the collection is what it was.
+        """Take token vectors away that `upgrade` made, and first stages that were added: the collection is what it was.
+
+        Documents that we added stay. What had vectors of its own, or those of another text, has to be added again after
+        another `upgrade`, which makes vectors of the texts that are stored.
 
         Parameters
         ----------

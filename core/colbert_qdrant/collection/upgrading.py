@@ -18,13 +18,25 @@ from typing import Any
 import numpy as np
 from qdrant_client import models
 
-from colbert_qdrant.collection import copies, foreign, ingest, points, schema
+from colbert_qdrant.collection import (
+    administration,
+    copies,
+    foreign,
+    giving,
+    growing,
+    ingest,
+    points,
+    remembering,
+    schema,
+)
+from colbert_qdrant.collection.fingerprints import HASH_KEY, fingerprint
 from colbert_qdrant.collection.foreign import Writer
-from colbert_qdrant.collection.ids import point_id
+from colbert_qdrant.collection.giving import Records
+from colbert_qdrant.collection.ids import PointId
 from colbert_qdrant.collection.ingest import WINDOW
 from colbert_qdrant.collection.operations import Call, Finish, Operation, Start
 from colbert_qdrant.collection.patience import patient
-from colbert_qdrant.collection.points import NewRecord, Wire
+from colbert_qdrant.collection.points import NewRecord, Record, Wire
 from colbert_qdrant.collection.reports import AddReport, Failure
 from colbert_qdrant.collection.schema import METADATA_KEY, UPGRADED_KEY, Layout
 from colbert_qdrant.collection.stages import Dense, Stage
@@ -79,13 +91,14 @@ def upgrade(
     stages : tuple of Stage
         What finds the candidates from now on.
     """
+    asked = replace(wanted.layout, is_alias=True)  # as far as anybody knows
+    wanted = replace(wanted, layout=replace(asked, name=(yield from administration.target(asked)), is_alias=False))
     name = {"collection_name": wanted.layout.name}
     info = yield Call("get_collection", name)
     made_with = schema.remembered(info)
     layout, writer = yield from _judged(wanted, info, made_with)
-    making = _making(layout, wanted.settings, writer)
-    _check_same(layout.name, made_with, making)
-    yield from patient(Call("update_collection", {**name, "metadata": {METADATA_KEY: making}}))
+    making = _making(layout, wanted.settings, writer, sorted(schema.vector_names(info)))
+    yield from remembering.remember(layout.name, partial(_begun, wanted, making))
     if layout.vector_name not in schema.dense_vectors(info):
         yield from _make_vector(layout)
     report = AddReport()
@@ -93,32 +106,46 @@ def upgrade(
         having = models.Filter(must=[models.HasVectorCondition(has_vector=layout.vector_name)])
         report.unchanged = (yield Call("count", {**name, "count_filter": having, "exact": True})).count
     is_first = True
-    while (yield from _fill(layout, wire, report, progress, is_first=is_first)):  # again, for what was added meanwhile
-        is_first = False
-    done = {**making, UPGRADED_KEY: {**making[UPGRADED_KEY], "complete": True}}
-    yield from patient(Call("update_collection", {**name, "metadata": {METADATA_KEY: done}}))
+    while (yield from _fill(layout, wanted.settings, wire, report, progress, is_first=is_first)):
+        is_first = False  # again, for what was added meanwhile
+    grown, missing = schema.learnt(layout, (yield Call("get_collection", name)))
+    yield from growing.fill(grown, wire, grown.stages[len(layout.stages) :])
+    yield from remembering.remember(layout.name, partial(_completed, layout.name))
     if report.failed:
         warnings.warn(
             f"{len(report.failed)} records of {layout.name!r} got no token vectors and are not found by them: "
             f"{report.failed[0].id!r} and so on, {report.failed[0].reason}",
             stacklevel=2,
         )
-    return report, layout.stages
+    growing.check_encoders(layout, missing, "beside its token vectors, which are complete")
+    yield from administration.check_still(asked, layout.name, "the token vectors are in", "upgrade it")
+    return report, grown.stages
 
 
 def downgrade(name: str) -> Operation[None]:
-    """Take the multivector away again, and what the collection remembers of it."""
+    """Take away the multivector, our stages' vectors, and what the collection remembers of them."""
+    name = yield from administration.behind(name)
     info = yield Call("get_collection", {"collection_name": name})
     made_with = schema.remembered(info)
     if UPGRADED_KEY not in made_with:
         raise InvalidInput(f"collection {name!r} was not upgraded, there is nothing to take away")
-    vector = made_with[UPGRADED_KEY]["vector"]
     # From now on it is nobody's: what stopped here is finished by running it again.
     undone = {**made_with, UPGRADED_KEY: {**made_with[UPGRADED_KEY], "complete": False}}
     yield Call("update_collection", {"collection_name": name, "metadata": {METADATA_KEY: undone}})
-    if vector in schema.dense_vectors(info):
-        yield Call("delete_vector_name", {"collection_name": name, "vector_name": vector, "wait": True})
-    yield Call("update_collection", {"collection_name": name, "metadata": {METADATA_KEY: None}})
+    there = schema.vector_names(info)
+    for vector in _ours(info):
+        if vector in there:
+            yield from giving.delete_vector(name, vector)
+    yield from remembering.forget(name, info)
+
+
+def _ours(info: models.CollectionInfo) -> list[str]:
+    """Return the vectors that the collection did not have when it was upgraded: the multivector and first stages."""
+    upgraded = schema.remembered(info).get(UPGRADED_KEY)
+    if upgraded is None:
+        return []
+    stages = [*schema.remembered_stages(info), *remembering.begun(info)]
+    return [upgraded["vector"], *(stage for stage in dict.fromkeys(stages) if stage not in upgraded["beside"])]
 
 
 def _judged(
@@ -129,7 +156,8 @@ def _judged(
     Raises
     ------
     InvalidInput
-        It is none of single vectors, its payload is unknown, or `dense` is not the model that it was made with.
+        It is none of single vectors, its payload is unknown or has no text, or `dense` is not the model that it was
+        made with.
     """
     name, vectors = wanted.layout.name, schema.dense_vectors(info)
     if made_with and UPGRADED_KEY not in made_with:
@@ -153,28 +181,65 @@ def _judged(
         written_by=writer.name,
         copies=schema.copies(info),
     )
+    if not made_with:
+        yield from _check_texts(layout)
     if wanted.dense is None:
         return layout, writer
-    single = {each: params for each, params in vectors.items() if params.multivector_config is None}
+    ours = _ours(info)
+    single = {
+        each: params for each, params in vectors.items() if params.multivector_config is None and each not in ours
+    }
     stage = _stage(name, wanted.dense, single)
     yield from _check_alike(layout, stage, sample)
     return replace(layout, stages=(stage,)), writer
 
 
 def _writer(wanted: Wanted, payloads: Sequence[Mapping[str, Any]], made_with: Mapping[str, Any]) -> Writer:
+    name, content_key, metadata_key = wanted.layout.name, wanted.content_key, wanted.metadata_key
     if made_with:
         known = made_with[UPGRADED_KEY]
-        return Writer(known["written_by"], known["content_key"], known["metadata_key"])
-    if wanted.content_key is not None:
-        return Writer("you", wanted.content_key, wanted.metadata_key or "metadata")
+        return Writer(known["written_by"], content_key or known["content_key"], metadata_key or known["metadata_key"])
+    if content_key is not None:
+        return Writer("you", content_key, metadata_key or "metadata")
+    if not payloads:
+        raise InvalidInput(
+            f"collection {name!r} is empty, so that nothing tells whose payloads it will have: upgrade it when there "
+            "are some, or say where the text will be, content_key= and metadata_key="
+        )
     writer = foreign.writer_of(payloads)
     if writer is None:
-        keys = sorted({key for payload in payloads for key in payload})
         raise InvalidInput(
-            f"collection {wanted.layout.name!r}: the payload has the keys {keys}, which is of no known program: "
-            "say where the text is, content_key= and metadata_key="
+            f"collection {name!r}: the payload has the keys {_keys(payloads)}, which is of no known program: say where "
+            "the text is, content_key= and metadata_key="
+        )
+    if metadata_key not in (None, writer.metadata_key):
+        raise InvalidInput(
+            f"collection {name!r}: the payload is {writer.name}'s, whose metadata is under {writer.metadata_key!r}, "
+            f"not metadata_key={metadata_key!r}: leave that out, or say where the text is as well, content_key="
         )
     return writer
+
+
+def _check_texts(layout: Layout) -> Operation[None]:
+    """Refuse a collection that has payloads and no text in any: they are looked for under a wrong key."""
+    page = {"collection_name": layout.name, "limit": WINDOW, "with_payload": True, "with_vectors": False}
+    offset, keys = None, set()
+    while True:
+        found, offset = yield from patient(Call("scroll", {**page, "offset": offset}))
+        if any(points.to_record(point, layout).text.strip() for point in found):
+            return
+        keys.update(_keys([point.payload or {} for point in found]))
+        if offset is None:
+            break
+    if keys:
+        raise InvalidInput(
+            f"collection {layout.name!r}: no payload has a text under {layout.content_key!r}, their keys are "
+            f"{sorted(keys)}: say where the text is, content_key="
+        )
+
+
+def _keys(payloads: Sequence[Mapping[str, Any]]) -> list[str]:
+    return sorted({key for payload in payloads for key in payload})
 
 
 def _stage(name: str, dense: Dense, single: Mapping[str, models.VectorParams]) -> Dense:
@@ -218,9 +283,10 @@ def _check_alike(layout: Layout, stage: Dense, sample: Sequence[models.Record]) 
         )
 
 
-def _making(layout: Layout, settings: Mapping[str, Any], writer: Writer) -> dict[str, Any]:
+def _making(layout: Layout, settings: Mapping[str, Any], writer: Writer, vectors: Sequence[str]) -> dict[str, Any]:
     about = {
         "vector": layout.vector_name,
+        "beside": vectors,
         "written_by": writer.name,
         "content_key": writer.content_key,
         "metadata_key": writer.metadata_key,
@@ -229,15 +295,43 @@ def _making(layout: Layout, settings: Mapping[str, Any], writer: Writer) -> dict
     return {**schema.making(layout, settings), UPGRADED_KEY: about}
 
 
-def _check_same(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Refuse to go on with other settings than an upgrade was begun with."""
-    plain = [{key: value for key, value in made.items() if key != UPGRADED_KEY} for made in (before, now)]
-    vectors = [made.get(UPGRADED_KEY, {}).get("vector") for made in (before, now)]
-    if before and (plain[0] != plain[1] or vectors[0] != vectors[1]):
+def _begun(wanted: Wanted, making: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is remembered while there are vectors to make.
+
+    Raises
+    ------
+    CollectionMismatch
+        It was begun with other settings.
+    """
+    if not before:
+        return dict(making)
+    was, now = _settings_of(before), _settings_of(making)
+    differences = [f"{key}={was.get(key)!r}, not {now.get(key)!r}" for key in was | now if was.get(key) != now.get(key)]
+    if differences:
         raise CollectionMismatch(
-            f"collection {name!r} was upgraded with {plain[0]}, this is {plain[1]}: go on as it was begun, or "
+            f"collection {wanted.layout.name!r} was upgraded with {', '.join(differences)}: go on as it was begun, or "
             "`downgrade` it first"
         )
+    return {**before, UPGRADED_KEY: {**before[UPGRADED_KEY], "complete": False}}
+
+
+def _settings_of(made: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an upgrade is begun with, as the caller says it; what was added to it since is left out."""
+    upgraded = made[UPGRADED_KEY]
+    dense = {name: stage for name, stage in made.get("stages", {}).items() if name in upgraded["beside"]}
+    return {
+        **{key: value for key, value in made.items() if key not in (UPGRADED_KEY, "stages")},
+        "dense": dense or None,
+        "vector_name": upgraded["vector"],
+        "content_key": upgraded["content_key"],
+        "metadata_key": upgraded["metadata_key"],
+    }
+
+
+def _completed(name: str, before: Mapping[str, Any]) -> dict[str, Any]:
+    if UPGRADED_KEY not in before:
+        raise CollectionMismatch(f"collection {name!r} was downgraded while it was upgraded: run `upgrade` again")
+    return {**before, UPGRADED_KEY: {**before[UPGRADED_KEY], "complete": True}}
 
 
 def _make_vector(layout: Layout) -> Operation[None]:
@@ -248,20 +342,24 @@ def _make_vector(layout: Layout) -> Operation[None]:
         multivector_config=multi,
         datatype=models.VectorStorageDatatype.FLOAT16,
     )
-    config = models.DenseVectorNameConfig(dense=dense)
-    name = {"collection_name": layout.name}
-    arguments = {**name, "vector_name": layout.vector_name, "vector_name_config": config, "wait": True}
-    yield from patient(Call("create_vector_name", arguments))
+    yield from giving.create_vector(layout.name, layout.vector_name, models.DenseVectorNameConfig(dense=dense))
     if layout.stages:  # behind a first stage it only rescores, and needs no graph
         unindexed = models.VectorParamsDiff(hnsw_config=models.HnswConfigDiff(m=0))
         try:
-            yield Call("update_collection", {**name, "vectors_config": {layout.vector_name: unindexed}})
+            arguments = {"collection_name": layout.name, "vectors_config": {layout.vector_name: unindexed}}
+            yield from patient(Call("update_collection", arguments))
         except UnsupportedByEngine:
             return  # the embedded engine builds graphs only when it is told to
 
 
 def _fill(
-    layout: Layout, wire: Wire, report: AddReport, progress: Callable[[AddReport], None], *, is_first: bool
+    layout: Layout,
+    settings: Mapping[str, Any],
+    wire: Wire,
+    report: AddReport,
+    progress: Callable[[AddReport], None],
+    *,
+    is_first: bool,
 ) -> Operation[int]:
     """Go through the points that lack token vectors once, a window encoded while the one before is uploaded.
 
@@ -269,49 +367,82 @@ def _fill(
     pass alone: in each they may be the same.
     """
     done, known = 0, {failure.id for failure in report.failed}
-    waiting: list[models.PointVectors] = []
+    waiting: tuple[Sequence[Any], Records] = (), {}
+    make = partial(_made, layout, settings)
     wanted = {"collection_name": layout.name, "limit": WINDOW, "with_payload": True, "with_vectors": False}
     offset = None
     while True:
         page = yield from copies.lacking(layout, layout.vector_name, {**wanted, "offset": offset})
         offset = page.following
-        first = report.updated + len(report.failed)
-        read = [_to_encode(layout, first + number, point) for number, point in enumerate(page.lacking)]
-        records = [record for record in read if record.id not in known]
-        for record in [record for record in records if not record.text.strip()]:
-            report.failed.append(Failure(record.position, record.id, "the payload has no text"))
-        texts = [record for record in records if record.text.strip()]
-        job = yield Start(partial(_encoded, layout, texts))
-        yield from _upload(layout, wire, waiting)
-        waiting = []
-        for record, vectors in zip(texts, (yield Finish(job)), strict=True):
-            if isinstance(vectors, InvalidInput):
-                report.failed.append(Failure(record.position, record.id, str(vectors)))
-                continue
-            waiting.append(models.PointVectors.model_construct(id=point_id(record.id), vector=vectors))
-        report.encoded += len(waiting)
+        read = {point.id: points.to_record(point, layout) for point in page.lacking if str(point.id) not in known}
+        records = yield from _claimed(layout, settings, read)
+        job = yield Start(partial(_encoded, layout, records))
+        yield from _give(layout, wire, report, waiting, make)
+        waiting = (yield Finish(job)), records
+        encoded = sum(not isinstance(each, InvalidInput) for each in waiting[0])
+        report.encoded += encoded
         if page.is_known or is_first:
-            done += len(waiting)
-            report.updated += len(waiting)
+            done += encoded
+            report.updated += encoded
         if is_first:
             report.unchanged += page.held
-        progress(report)
         if offset is None:
             break
-    yield from _upload(layout, wire, waiting)
+        progress(report)
+    yield from _give(layout, wire, report, waiting, make)
+    progress(report)
     return done
 
 
-def _to_encode(layout: Layout, position: int, point: models.Record) -> NewRecord:
-    text = points.to_record(point, layout).text
-    return NewRecord(position=position, id=str(point.id), text=text, encoded_as=text, metadata={}, extra={})
+def _give(
+    layout: Layout, wire: Wire, report: AddReport, waiting: tuple[Sequence[Any], Records], make: giving.Make
+) -> Operation[None]:
+    """Upload a window; what is refused of it is counted, and does not count as stored for `add`."""
+    refused = yield from giving.give(layout, wire, layout.vector_name, *waiting, make)
+    if untrue := [key for key in refused if HASH_KEY in waiting[1][key].payload]:
+        yield from _claim(layout, untrue, {HASH_KEY: None})
+    for key, reason in refused.items():
+        report.failed.append(Failure(report.updated + len(report.failed), str(key), str(reason)))
 
 
-def _encoded(layout: Layout, records: Sequence[NewRecord], embedder: Embedder) -> list[dict[str, Any] | InvalidInput]:
-    return ingest.encode(replace(layout, stages=()), records, embedder)
+def _made(layout: Layout, settings: Mapping[str, Any], records: Records) -> Operation[Sequence[Any]]:
+    job = yield Start(partial(_encoded, layout, (yield from _claimed(layout, settings, records))))
+    made: Sequence[Any] = yield Finish(job)
+    return made
 
 
-def _upload(layout: Layout, wire: Wire, waiting: Sequence[models.PointVectors]) -> Operation[None]:
-    for request in points.cut_by_bytes(waiting, wire):
-        arguments = {"collection_name": layout.name, "points": request, "wait": True}
-        yield from patient(Call("update_vectors", arguments))
+def _claimed(layout: Layout, settings: Mapping[str, Any], records: Records) -> Operation[dict[PointId, Record]]:
+    """Return records that say what their vectors will be made of; those of other programs say nothing.
+
+    Ours may have been encoded as another text, or had vectors of their own, which a `downgrade` took away: `add` would
+    take them for unchanged.
+    """
+    true = {}
+    for key, record in records.items():
+        claim: dict[str, Any] = {HASH_KEY: fingerprint(points.encoded_text(record), settings)}
+        if record.payload.get(HASH_KEY, claim[HASH_KEY]) != claim[HASH_KEY]:
+            if points.is_encoded_as_another(record):  # which is not kept
+                claim[points.AROUND_KEY] = None
+            yield from _claim(layout, [key], claim)
+            record = replace(record, payload={**record.payload, **claim})
+        true[key] = record
+    return true
+
+
+def _claim(layout: Layout, keys: Sequence[PointId], payload: Mapping[str, Any]) -> Operation[None]:
+    arguments = {"collection_name": layout.name, "payload": payload, "points": list(keys), "wait": True}
+    yield from patient(Call("set_payload", arguments))
+
+
+def _encoded(layout: Layout, records: Records, embedder: Embedder) -> list[Any]:
+    """Return token vectors of each record, or why it has none."""
+    new = [_to_encode(position, key, record) for position, (key, record) in enumerate(records.items())]
+    texts = [record for record in new if record.text.strip()]
+    encoded = iter(ingest.encode(replace(layout, stages=()), texts, embedder))
+    results = [next(encoded) if record.text.strip() else InvalidInput("the payload has no text") for record in new]
+    return [each if isinstance(each, InvalidInput) else each[layout.vector_name] for each in results]
+
+
+def _to_encode(position: int, key: PointId, record: Record) -> NewRecord:
+    whole = points.encoded_text(record)
+    return NewRecord(position=position, id=str(key), text=record.text, encoded_as=whole, metadata={}, extra={})
