@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from colbert_qdrant.collection.stages import Bm25, Dense, Sparse
     from colbert_qdrant.collection.storage import Storage
     from colbert_qdrant.collection.sync import MultivectorCollection
+    from colbert_qdrant.embedding.centroids import Centroids
     from colbert_qdrant.embedding.embedder import ColbertEmbedder
     from colbert_qdrant.embedding.fastembed import LateInteractionTextEmbedding
     from colbert_qdrant.embedding.muvera import Muvera
@@ -53,6 +54,7 @@ _MODULE_OF = {
     "AsyncMultivectorCollection": "colbert_qdrant.collection.aio",
     "Blend": "colbert_qdrant.collection.ranking",
     "Bm25": "colbert_qdrant.collection.stages",
+    "Centroids": "colbert_qdrant.embedding.centroids",
     "ColbertEmbedder": "colbert_qdrant.embedding.embedder",
     "ColbertExtractor": "colbert_qdrant.extract",
     "ColbertQdrantError": "colbert_qdrant.errors",
@@ -95,6 +97,7 @@ __all__ = [
     "AsyncMultivectorCollection",
     "Blend",
     "Bm25",
+    "Centroids",
     "ColbertEmbedder",
     "ColbertExtractor",
     "ColbertQdrantError",

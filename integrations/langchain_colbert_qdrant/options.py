@@ -13,9 +13,8 @@ from langchain_core.embeddings import Embeddings
 from qdrant_client import AsyncQdrantClient, QdrantClient, models
 
 from colbert_qdrant.collection.indexes import Index
-from colbert_qdrant.collection.stages import Dense, Stage
+from colbert_qdrant.collection.stages import Dense, StageLike
 from colbert_qdrant.collection.storage import Storage
-from colbert_qdrant.embedding.muvera import Muvera
 from colbert_qdrant.errors import InvalidInput
 from colbert_qdrant.types import Embedder
 
@@ -41,7 +40,7 @@ class StoreOptions(TypedDict, total=False):
     vector_name: str
     content_payload_key: str
     metadata_payload_key: str
-    stages: Iterable[Stage | Muvera] | None
+    stages: Iterable[StageLike] | None
     dense: Embeddings | None
     storage: Storage | None
     indexes: Mapping[str, Index] | None

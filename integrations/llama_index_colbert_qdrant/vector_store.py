@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from llama_index.core.base.embeddings.base import BaseEmbedding
     from qdrant_client import QdrantClient
 
-    from colbert_qdrant import MultivectorCollection, Muvera, Storage
+    from colbert_qdrant import MultivectorCollection, Storage
     from colbert_qdrant.collection.indexes import Index
-    from colbert_qdrant.collection.stages import Stage
+    from colbert_qdrant.collection.stages import StageLike
     from colbert_qdrant.types import Embedder
     from llama_index_colbert_qdrant.calls import Calls
     from llama_index_colbert_qdrant.index import ColbertVectorStoreIndex
@@ -63,7 +63,8 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
     vector_name, content_key, metadata_key
         What its parts are called in Qdrant.
     stages
-        What finds candidates for MaxSim: `Muvera`, `Dense`, `Bm25`, or several. See `MultivectorCollection`.
+        What finds candidates for MaxSim: `Muvera`, `Centroids`, `Dense`, `Bm25`, or several. See
+        `MultivectorCollection`.
     embed_model
         The model that embeds the nodes, where it is the encoder of a `Dense` stage too: the stage then takes a node's
         ``embedding`` and does not compute it again. It has to be the same object, or of the same class and name.
@@ -134,7 +135,7 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
         vector_name: str = "colbert",
         content_key: str = "page_content",
         metadata_key: str = "metadata",
-        stages: Iterable[Stage | Muvera] | None = None,
+        stages: Iterable[StageLike] | None = None,
         embed_model: BaseEmbedding | None = None,
         enable_hybrid: bool = False,
         storage: Storage | None = None,
@@ -506,10 +507,10 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
         return Calls(self._collection.layout)
 
 
-def with_words(stages: Iterable[Stage | Muvera] | None, embedder: Embedder) -> list[Stage | Muvera]:
+def with_words(stages: Iterable[StageLike] | None, embedder: Embedder) -> list[StageLike]:
     """Return the stages with one for words; beside one for meaning, as words alone would hide what has other words."""
     from colbert_qdrant import Bm25, Muvera
     from colbert_qdrant.embedders import embedder_dim
 
-    given: list[Stage | Muvera] = [Muvera(embedder_dim(embedder))] if stages is None else list(stages)
+    given: list[StageLike] = [Muvera(embedder_dim(embedder))] if stages is None else list(stages)
     return given if any(isinstance(stage, Bm25) for stage in given) else [*given, Bm25()]

@@ -35,7 +35,7 @@ import numpy as np
 from judged import DATA, Judged, load_each, ndcg, recall
 from qdrant_client import models
 
-from colbert_qdrant import Bm25, ColbertEmbedder, Dense, MultivectorCollection, Muvera, Storage, maxsim
+from colbert_qdrant import Bm25, Centroids, ColbertEmbedder, Dense, MultivectorCollection, Muvera, Storage, maxsim
 from colbert_qdrant.collection.engines.bm25 import bm25_vector
 from colbert_qdrant.collection.points import to_hit
 from colbert_qdrant.collection.stages import Stage, as_stages, stage_bytes
@@ -124,6 +124,7 @@ class Row:
 
 KINDS = (
     Kind("Muvera", lambda setup: [Muvera(setup.tokens.dim)], is_exact=True),
+    Kind("Centroids", lambda setup: [Centroids.train(setup.tokens.documents.values())]),
     Kind("Muvera, k_sim=3", lambda setup: [Muvera(setup.tokens.dim, k_sim=3)]),
     Kind("Dense", lambda setup: [dense(setup)], is_alone=True),
     Kind("Bm25", lambda setup: [Bm25()], is_alone=True),
@@ -185,7 +186,8 @@ def measure(setup: Setup, kind: Kind) -> Iterator[Row]:
     stages = as_stages(kind.stages(setup))
     tokens = setup.tokens if kind.pool_factor == 1 else setup.tokens.pooled(kind.pool_factor)
     sentences = [setup.sentences] if any(isinstance(stage, Dense) for stage in stages) else []
-    of_stages = [stage_bytes(stage, setup.texts) for stage in stages]
+    multivectors = [tokens.documents[text] for text in setup.texts]
+    of_stages = [stage_bytes(stage, setup.texts, multivectors) for stage in stages]
     of_tokens = vector_bytes(tokens, kind.storage, ())
     of_all = vector_bytes(tokens, kind.storage, of_stages)
     folder, name = tempfile.mkdtemp(), setup.judged.name

@@ -34,6 +34,7 @@ BENCHMARKS = {
     "first_stages": "First stages: quality, latency and size",
     "storage": "Ways to store token vectors on a server, all-MiniLM-L6-v2-int8",
     "muvera_signs": "What MUVERA's candidates lose by signs",
+    "centroids": "What centroids keep, by what they were trained on",
     "embedded_engine": "The embedded engine, beside qdrant-client's local mode",
     "search_overhead": "What a collection adds to the engine's own search",
     "filters": "Filters by a list of numbers",

@@ -1,16 +1,17 @@
 """How a collection grows: adding, searching, memory and disk at 10,000, 50,000 and 250,000 documents.
 
-    QDRANT_BINARY=.../qdrant python tests/benchmarks/scale.py [--server N ...] [--embedded N ...] [--lonely SHARE]
-        [--candidates N ...] [--effort N ...] [--callers N ...] [--largest-segment KB]
+    QDRANT_BINARY=.../qdrant python tests/benchmarks/scale.py [--stage NAME ...] [--server N ...] [--embedded N ...]
+        [--lonely SHARE] [--candidates N ...] [--effort N ...] [--callers N ...] [--largest-segment KB]
 
 Documents of 64 x 96 numbers in half precision (see `drawn`), a share of them lonely, go through the public API into a
-server of this program's own, over gRPC, and into the embedded engine; MUVERA finds the candidates. No model is run.
+server of this program's own, over gRPC, and into the embedded engine; MUVERA finds the candidates, or `Centroids` that
+were trained on 2,000 of the documents. No model is run.
 
 - *adding*: documents a second of `add` alone, this process's processor time a document, and how much its own memory
   (RssAnon) grew from a tenth of the documents on, which is to be none. Then the time until the indexes are built.
 - *search*: milliseconds of `search` for ten hits, with 1 and with 16 callers, and processor milliseconds of one search,
   server and caller together, which other programs disturb less. *effort*: how many times the candidates the graph is
-  searched for (``hnsw_ef``).
+  searched for (``hnsw_ef``); centroids have no graph.
 - *own first*: the share of queries that have their own document first, lonely ones and those of topics apart.
 - *of the ten best*: the share of exact MaxSim's ten best, all documents compared. The query of a lonely document has
   one good answer, and nine that are best by chance.
@@ -33,7 +34,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -46,9 +47,9 @@ import numpy as np
 from drawn import DIM, Drawn, Vectors, exact
 from qdrant_client import models
 
-from colbert_qdrant import MultivectorCollection, Muvera
+from colbert_qdrant import Centroids, MultivectorCollection, Muvera
 from colbert_qdrant.collection.prefetching import EFFORT
-from colbert_qdrant.collection.stages import CANDIDATES
+from colbert_qdrant.collection.stages import CANDIDATES, StageLike
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))
 from servers import BINARY, own_server
@@ -58,11 +59,18 @@ PATIENCE = 3_600
 
 
 @dataclass(frozen=True, kw_only=True)
-class Loaded:
-    """What it took to load a collection, and what it takes: times in seconds, sizes in bytes."""
+class Case:
+    """A collection: what finds its candidates, where it is, and how large."""
 
+    stage: str
     engine: str
     documents: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded(Case):
+    """What it took to load a collection, and what it takes: times in seconds, sizes in bytes."""
+
     adding: float
     cpu: float
     grown: int
@@ -76,11 +84,9 @@ class Loaded:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Searched:
+class Searched(Case):
     """What one way of searching took, in milliseconds, and found."""
 
-    engine: str
-    documents: int
     candidates: int
     effort: int
     callers: int
@@ -117,6 +123,7 @@ def main() -> None:
     sizes: dict[str, Any] = {"type": int, "nargs": "*", "metavar": "N", "help": "sizes, default: %(default)s"}
     parser.add_argument("--server", default=[10_000, 50_000, 250_000], **sizes)
     parser.add_argument("--embedded", default=[10_000, 50_000, 100_000], **sizes)
+    parser.add_argument("--stage", nargs="+", choices=STAGES, default=[*STAGES], help="default: all")
     parser.add_argument("--lonely", type=float, default=0.5, help="share of lonely documents, default: %(default)s")
     parser.add_argument("--queries", type=int, default=200, help="default: %(default)s")
     parser.add_argument("--exact", type=int, default=40, help="queries whose ten best are known, default: %(default)s")
@@ -139,41 +146,60 @@ def main() -> None:
     loaded: list[Loaded] = []
     searched: list[Searched] = []
     print(f"{arguments.lonely:.0%} of the documents are lonely.\n\n{LOADED}", flush=True)
-    for engine, open_one in (("server", on_server), ("embedded", embedded)):
-        for size in getattr(arguments, engine):
-            with tempfile.TemporaryDirectory() as folder, open_one(Path(folder), drawn) as (collection, of_engine):
-                if engine == "server" and arguments.largest_segment:
-                    largest = models.OptimizersConfigDiff(max_segment_size=arguments.largest_segment)
-                    collection.engine.client.update_collection("scale", optimizers_config=largest)
-                loaded.append(load(engine, collection, size, Path(folder), of_engine))
-                print(as_row(loaded[-1]), flush=True)
-                questions = Questions(asked, [*map(drawn.is_lonely, asked)], queries, best[size])
-                searched += search(engine, collection, size, questions, ways, of_engine)
-            if arguments.json:
-                figures = {"loaded": [*map(asdict, loaded)], "searched": [*map(asdict, searched)]}
-                arguments.json.write_text(json.dumps(figures, indent=2), encoding="utf-8")
+    for case in cases(arguments):
+        stage, open_one = STAGES[case.stage](drawn, every[0]), ENGINES[case.engine]
+        with tempfile.TemporaryDirectory() as folder, open_one(Path(folder), drawn, stage) as (collection, process):
+            if case.engine == "server" and arguments.largest_segment:
+                largest = models.OptimizersConfigDiff(max_segment_size=arguments.largest_segment)
+                collection.engine.client.update_collection("scale", optimizers_config=largest)
+            loaded.append(load(case, collection, Path(folder), process))
+            print(as_row(loaded[-1]), flush=True)
+            questions = Questions(asked, [*map(drawn.is_lonely, asked)], queries, best[case.documents])
+            searched += search(case, collection, questions, ways, process)
+        if arguments.json:
+            figures = {"loaded": [*map(asdict, loaded)], "searched": [*map(asdict, searched)]}
+            arguments.json.write_text(json.dumps(figures, indent=2), encoding="utf-8")
     print("\n" + "\n".join([*table(searched), "", *growth(searched), "", *ten_million(loaded, searched)]))
 
 
+def cases(arguments: argparse.Namespace) -> Iterator[Case]:
+    """Yield what is to be measured."""
+    for stage, engine in product(arguments.stage, ENGINES):
+        for documents in getattr(arguments, engine):
+            yield Case(stage=stage, engine=engine, documents=documents)
+
+
+def trained(drawn: Drawn, documents: int) -> Centroids:
+    """Train on documents spread over the smallest collection."""
+    return Centroids.train(drawn.document(number) for number in range(0, documents, max(1, documents // 2_000)))
+
+
+STAGES: dict[str, Callable[[Drawn, int], StageLike]] = {"muvera": lambda *_: Muvera(DIM), "centroids": trained}
+
+
 @contextmanager
-def on_server(folder: Path, drawn: Drawn) -> Iterator[tuple[MultivectorCollection, int]]:
+def on_server(folder: Path, drawn: Drawn, stage: StageLike) -> Iterator[tuple[MultivectorCollection, int]]:
     """Open a collection on a server in a folder; its process comes with it."""
     with (
         own_server(folder) as process,
-        MultivectorCollection("scale", drawn, stages=[Muvera(DIM)], timeout=60, **process.grpc) as collection,
+        MultivectorCollection("scale", drawn, stages=[stage], timeout=60, **process.grpc) as collection,
     ):
         yield collection, process.popen.pid
 
 
 @contextmanager
-def embedded(folder: Path, drawn: Drawn) -> Iterator[tuple[MultivectorCollection, int]]:
+def embedded(folder: Path, drawn: Drawn, stage: StageLike) -> Iterator[tuple[MultivectorCollection, int]]:
     """Open a collection of the embedded engine, which is in this process."""
-    with MultivectorCollection("scale", drawn, path=folder, stages=[Muvera(DIM)]) as collection:
+    with MultivectorCollection("scale", drawn, path=folder, stages=[stage]) as collection:
         yield collection, os.getpid()
 
 
-def load(engine: str, collection: MultivectorCollection, documents: int, folder: Path, process: int) -> Loaded:
+ENGINES = {"server": on_server, "embedded": embedded}
+
+
+def load(case: Case, collection: MultivectorCollection, folder: Path, process: int) -> Loaded:
     """Add documents and have them indexed."""
+    documents = case.documents
     owned: list[int] = []
 
     def numbers() -> Iterator[str]:
@@ -190,8 +216,7 @@ def load(engine: str, collection: MultivectorCollection, documents: int, folder:
     own, mapped = memory(process)
     estimate = collection.footprint([str(number) for number in range(20)], documents)
     return Loaded(
-        engine=engine,
-        documents=documents,
+        **asdict(case),
         adding=added - start,
         cpu=cpu,
         grown=max(owned[5:]) - owned[5],
@@ -221,9 +246,8 @@ def settle(collection: MultivectorCollection, documents: int) -> None:
 
 
 def search(
-    engine: str,
+    case: Case,
     collection: MultivectorCollection,
-    documents: int,
     questions: Questions,
     ways: Sequence[Way],
     process: int,
@@ -249,8 +273,7 @@ def search(
         best = [len(known & {*ids}) / 10 for known, ids in zip(questions.best, hits, strict=False)]
         found.append(
             Searched(
-                engine=engine,
-                documents=documents,
+                **asdict(case),
                 **asdict(way),
                 p50=float(np.percentile(times, 50)),
                 p99=float(np.percentile(times, 99)),
@@ -308,31 +331,31 @@ def on_disk(folder: Path) -> int:
 
 
 LOADED = (
-    "| engine | documents | documents/s | our CPU ms each | our memory grew, MiB | indexing, s | segments "
-    "| its memory, GiB | mapped | disk, GiB | footprint: memory | disk |\n|---|" + "--:|" * 11
+    "| stage | engine | documents | documents/s | our CPU ms each | our memory grew, MiB | indexing, s | segments "
+    "| its memory, GiB | mapped | disk, GiB | footprint: memory | disk |\n|---|---|" + "--:|" * 11
 )
 
 
 def as_row(loaded: Loaded) -> str:
     sizes = (loaded.own, loaded.mapped, loaded.disk, loaded.estimated_memory, loaded.estimated_disk)
     return (
-        f"| {loaded.engine} | {loaded.documents:,} | {loaded.documents / loaded.adding:,.0f} "
+        f"| {loaded.stage} | {loaded.engine} | {loaded.documents:,} | {loaded.documents / loaded.adding:,.0f} "
         f"| {1e3 * loaded.cpu / loaded.documents:.2f} | {loaded.grown / 2**20:.0f} | {loaded.indexing:,.0f} "
         f"| {loaded.segments} | " + " | ".join(f"{size / 2**30:.2f}" for size in sizes) + " |"
     )
 
 
 SEARCHED = (
-    "| engine | documents | candidates | effort | callers | p50 ms | p99 ms | CPU ms | own first: lonely | of topics "
-    "| of the ten best: lonely | of topics |\n|---|" + "--:|" * 11
+    "| stage | engine | documents | candidates | effort | callers | p50 ms | p99 ms | CPU ms | own first: lonely "
+    "| of topics | of the ten best: lonely | of topics |\n|---|---|" + "--:|" * 11
 )
 
 
 def table(searched: Sequence[Searched]) -> list[str]:
     return [SEARCHED] + [
-        f"| {row.engine} | {row.documents:,} | {row.candidates} | {row.effort} | {row.callers} | {row.p50:.1f} "
-        f"| {row.p99:.1f} | {row.cpu:.1f} | {row.first_lonely:.3f} | {row.first_topics:.3f} | {row.best_lonely:.3f} "
-        f"| {row.best_topics:.3f} |"
+        f"| {row.stage} | {row.engine} | {row.documents:,} | {row.candidates} | {row.effort} "
+        f"| {row.callers} | {row.p50:.1f} | {row.p99:.1f} | {row.cpu:.1f} | {row.first_lonely:.3f} "
+        f"| {row.first_topics:.3f} | {row.best_lonely:.3f} | {row.best_topics:.3f} |"
         for row in searched
     ]
 
@@ -341,17 +364,17 @@ def growth(searched: Sequence[Searched]) -> list[str]:
     """Say how p50 grows from the smallest collection of an engine to its others, at equal recall."""
     lines = []
     alone = [row for row in searched if row.callers == 1]
-    for engine, effort in dict.fromkeys((row.engine, row.effort) for row in alone):
-        smallest, *others = (row for row in alone if (row.engine, row.effort) == (engine, effort))
+    for kind in dict.fromkeys((row.stage, row.engine, row.effort) for row in alone):
+        smallest, *others = (row for row in alone if (row.stage, row.engine, row.effort) == kind)
         for size in dict.fromkeys(row.documents for row in others if row.documents > smallest.documents):
             of_size = [row for row in others if row.documents == size]
             enough = [row for row in of_size if recall(row) >= recall(smallest)]
             row = (enough or of_size[-1:])[0]
             missing = "" if enough else f", which still finds less: {recall(row):.3f} of {recall(smallest):.3f}"
             lines.append(
-                f"- {engine}, from {smallest.documents:,} to {size:,}: p50 x {row.p50 / smallest.p50:.2f}, CPU x "
-                f"{row.cpu / smallest.cpu:.2f} ({row.candidates} candidates for {smallest.candidates}, effort "
-                f"{effort}{missing})"
+                f"- {row.stage}, {row.engine}, from {smallest.documents:,} to {size:,}: "
+                f"p50 x {row.p50 / smallest.p50:.2f}, CPU x {row.cpu / smallest.cpu:.2f} "
+                f"({row.candidates} candidates for {smallest.candidates}, effort {row.effort}{missing})"
             )
     return lines
 
@@ -362,26 +385,35 @@ def recall(row: Searched) -> float:
 
 
 def ten_million(loaded: Sequence[Loaded], searched: Sequence[Searched], documents: int = 10_000_000) -> list[str]:
-    """Estimate a cluster by the largest collection on a server, taken for one shard of many, searched by default."""
-    by_default = [
-        row
+    """Estimate clusters by the largest collection of each stage on a server, taken for one shard of many.
+
+    Searched as it is by default.
+    """
+    by_default = {
+        row.stage: row
         for row in searched
         if (row.engine, row.candidates, row.effort, row.callers) == ("server", CANDIDATES, EFFORT, 1)
+    }
+    return [
+        as_cluster(row, way.cpu, documents)
+        for stage, way in by_default.items()
+        for row in loaded
+        if (row.stage, row.engine, row.documents) == (stage, "server", way.documents)
     ]
-    if not by_default:
-        return []
-    way, largest = by_default[-1], [row for row in loaded if row.engine == "server"][-1]
+
+
+def as_cluster(largest: Loaded, cpu: float, documents: int) -> str:
     shards = documents / largest.documents
     own, disk = (shards * size / 2**30 for size in (largest.own, largest.disk))
     adding = documents * largest.adding / largest.documents / 3_600
-    return [
-        f"{documents:,} documents, one copy of each, as {shards:.0f} shards of {largest.documents:,}: "
-        f"{disk:,.0f} GiB on disk (footprint {shards * largest.estimated_disk / 2**30:,.0f}), {own:,.0f} GiB of the "
-        f"servers' own memory, and {shards * largest.estimated_memory / 2**30:,.0f} GiB with the token vectors in the "
-        f"page cache, as `footprint` counts; {shards * way.cpu / 1e3:.1f} CPU seconds a search with {CANDIDATES} "
-        f"candidates if every shard is asked, so that so many cores answer one search a second; {adding:,.0f} hours of "
-        "adding by one program, without a model."
-    ]
+    return (
+        f"- {largest.stage}, {documents:,} documents, one copy of each, as {shards:.0f} shards of "
+        f"{largest.documents:,}: {disk:,.0f} GiB on disk (footprint {shards * largest.estimated_disk / 2**30:,.0f}), "
+        f"{own:,.0f} GiB of the servers' own memory, and {shards * largest.estimated_memory / 2**30:,.0f} GiB with the "
+        f"token vectors in the page cache, as `footprint` counts; {shards * cpu / 1e3:.1f} CPU seconds a search with "
+        f"{CANDIDATES} candidates if every shard is asked, so that so many cores answer one search a second; "
+        f"{adding:,.0f} hours of adding by one program, without a model."
+    )
 
 
 if __name__ == "__main__":

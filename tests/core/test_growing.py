@@ -12,9 +12,9 @@ import pytest
 from qdrant_client import models
 
 import servers
-from colbert_qdrant import AsyncMultivectorCollection, Bm25, Dense, MultivectorCollection, Muvera
+from colbert_qdrant import AsyncMultivectorCollection, Bm25, Centroids, Dense, MultivectorCollection, Muvera
 from colbert_qdrant.collection.schema import METADATA_KEY
-from colbert_qdrant.collection.stages import Stage, as_stages
+from colbert_qdrant.collection.stages import StageLike, as_stages
 from colbert_qdrant.errors import CollectionMismatch, InvalidInput
 from conftest import WordEmbedder
 from faulty_server import serving
@@ -26,8 +26,9 @@ def mean_vector(texts: list[str]) -> list[np.ndarray]:
     return [vectors.mean(axis=0) for vectors in WordEmbedder().embed(texts)]
 
 
-STAGES: dict[str, Callable[[], Stage | Muvera]] = {
+STAGES: dict[str, Callable[[], StageLike]] = {
     "muvera": lambda: Muvera(16, k_sim=3, dim_proj=8, r_reps=10),
+    "centroids": lambda: Centroids.train(WordEmbedder().embed(["red apple", "old pear", "new plum"])),
     "bm25": Bm25,
     "dense": lambda: Dense(mean_vector),
 }
@@ -54,7 +55,7 @@ def open_again(request: pytest.FixtureRequest, place: dict[str, Any], words: Wor
         servers.drop([name])
 
 
-def without(collection: MultivectorCollection, stage: Stage | Muvera) -> list[str]:
+def without(collection: MultivectorCollection, stage: StageLike) -> list[str]:
     """Return the ids of the documents that lack a stage's vector."""
     [made] = as_stages([stage])
     has_vector = models.HasVectorCondition(has_vector=made.name)
@@ -74,7 +75,7 @@ def test_a_text_that_changed_is_a_stages_again_though_the_same_was_encoded(open_
     assert without(other, Bm25()) == []
 
 
-@pytest.mark.parametrize("kind", ["muvera", "bm25"])
+@pytest.mark.parametrize("kind", ["muvera", "centroids", "bm25"])
 def test_a_handle_of_before_gives_what_it_adds_the_stages_vector(open_again: Make, kind: str) -> None:
     before, other = open_again(), open_again()
     other.add(["red apple"], ids=["1"])
@@ -227,7 +228,7 @@ def test_what_is_replaced_while_its_vector_is_computed_is_computed_again(open_ag
     assert hit.score == pytest.approx(2, abs=1e-3)
 
 
-@pytest.mark.parametrize("kind", ["muvera", "bm25"])
+@pytest.mark.parametrize("kind", ["muvera", "centroids", "bm25"])
 def test_writers_and_a_new_stage_at_the_same_time_hide_nothing(open_again: Make, kind: str) -> None:
     collection = open_again()
     ready = threading.Barrier(4)

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from qdrant_client import QdrantClient, models
 
-from colbert_qdrant import Bm25, Dense, MultivectorCollection, Muvera
+from colbert_qdrant import Bm25, Centroids, Dense, MultivectorCollection, Muvera
 from colbert_qdrant.collection import searching
+from colbert_qdrant.collection.derived import MuveraStage
 from colbert_qdrant.collection.engines.bm25 import bm25_vector
 from colbert_qdrant.collection.prefetching import plan_prefetch
 from colbert_qdrant.collection.search_options import SearchOptions
-from colbert_qdrant.collection.stages import MuveraStage, as_stages
+from colbert_qdrant.collection.stages import as_stages
 from colbert_qdrant.collection.storage import Storage, footprint
 from colbert_qdrant.errors import CollectionMismatch, InvalidInput, UnsupportedByEngine
 from conftest import WordEmbedder
@@ -38,8 +39,13 @@ def muvera() -> Muvera:
     return Muvera(16, k_sim=3, dim_proj=8, r_reps=10)
 
 
+def centroids() -> Centroids:
+    return Centroids.train(WordEmbedder().embed(TEXTS), 40)
+
+
 STAGES: dict[str, Callable[[], list[Any]]] = {
     "muvera": lambda: [muvera()],
+    "centroids": lambda: [centroids()],
     "dense": lambda: [Dense(mean_vector)],
     "bm25": lambda: [Bm25()],
     "three": lambda: [muvera(), Dense(mean_vector), Bm25()],
@@ -131,7 +137,7 @@ def test_a_stage_made_otherwise_is_refused(make_collection: Make) -> None:
     if first.place.path:
         first.close()
 
-    with pytest.raises(CollectionMismatch, match=r"'muvera' was made with .*'random_seed': 42"):
+    with pytest.raises(CollectionMismatch, match=r"'muvera' was made with .*random_seed=42"):
         make_collection(name=first.name, stages=[Muvera(16, k_sim=3, dim_proj=8, r_reps=10, random_seed=7)])
 
 
@@ -144,7 +150,7 @@ def test_leaving_a_stage_out_is_refused(make_collection: Make) -> None:
         make_collection(name=first.name, stages=[])
 
 
-@pytest.mark.parametrize("kind", ["muvera", "dense", "bm25"])
+@pytest.mark.parametrize("kind", ["muvera", "centroids", "dense", "bm25"])
 def test_a_stage_is_added_to_what_is_stored(make_collection: Make, kind: str) -> None:
     collection = make_collection()
     collection.add(TEXTS, ids=IDS)

@@ -13,7 +13,7 @@ from qdrant_client import models
 
 from colbert_qdrant.collection import indexes, schema, tenants
 from colbert_qdrant.collection.indexes import Index
-from colbert_qdrant.collection.operations import Call, Operation
+from colbert_qdrant.collection.operations import Call, Compute, Operation
 from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.collection.storage import Storage
 from colbert_qdrant.errors import (
@@ -40,8 +40,9 @@ def open_collection(
     if not (yield Call("collection_exists", name)):
         if not create:
             raise CollectionNotFound(f"there is no collection {layout.name!r}; create=True makes it")
+        arguments = yield Compute(lambda _: schema.creation(layout, settings, storage))  # which may train centroids
         try:
-            yield Call("create_collection", schema.creation(layout, settings, storage))
+            yield Call("create_collection", arguments)
         except EngineError:  # somebody else may have been faster
             if not (yield Call("collection_exists", name)):
                 raise

@@ -23,12 +23,11 @@ from colbert_qdrant.collection.progress import progress_bar
 from colbert_qdrant.collection.reports import AddReport, OnError
 from colbert_qdrant.collection.schema import DEFAULT_VECTOR, Layout
 from colbert_qdrant.collection.search_options import SearchKeywords
-from colbert_qdrant.collection.stages import Stage, as_stages
+from colbert_qdrant.collection.stages import StageLike, as_stages
 from colbert_qdrant.collection.storage import Storage
 from colbert_qdrant.collection.sync import MultivectorCollection
 from colbert_qdrant.collection.tenants import check_tenant
 from colbert_qdrant.embedders import as_embedder, check_collection_name, embedder_dim, embedder_settings
-from colbert_qdrant.embedding.muvera import Muvera
 from colbert_qdrant.explanation import Explanation
 from colbert_qdrant.microbatch import AsyncQueryBatcher, QueryBatcher
 from colbert_qdrant.passages import EncodedText, Passage
@@ -73,7 +72,7 @@ class AsyncMultivectorCollection(AsyncManagedCollection):
         vector_name: str = DEFAULT_VECTOR,
         content_key: str = "page_content",
         metadata_key: str = "metadata",
-        stages: Iterable[Stage | Muvera] | None = None,
+        stages: Iterable[StageLike] | None = None,
         storage: Storage | None = None,
         indexes: Mapping[str, Index] | None = None,
         tenant: str | None = None,

@@ -27,7 +27,7 @@ from colbert_qdrant.collection.operations import (
 from colbert_qdrant.collection.patience import patient
 from colbert_qdrant.collection.points import Record, Wire
 from colbert_qdrant.collection.schema import Layout
-from colbert_qdrant.collection.stages import Stage, as_stages
+from colbert_qdrant.collection.stages import Stage, as_stages, kept, shown
 from colbert_qdrant.errors import CollectionMismatch, InvalidInput, UnsupportedByEngine
 from colbert_qdrant.telemetry import logger
 from colbert_qdrant.types import Embedder
@@ -51,9 +51,11 @@ def _grown(
     layout: Layout, info: models.CollectionInfo, settings: Mapping[str, Any], wire: Wire, stage: Stage
 ) -> Operation[Layout]:
     layout = schema.learnt(layout, info)[0]  # what others have added since
+    stage = kept(stage, schema.remembered_stages(info))
     there = schema.remembered_stages(info).get(stage.name)
     if there is None and stage.name not in [known.name for known in layout.stages]:
         grown = replace(layout, stages=as_stages([*layout.stages, stage]))
+        yield Compute(lambda _: stage.settings)  # trains what is not trained, before anything is made
         yield from _make_vector(layout, info, stage)
         yield from fill(grown, wire, [stage], lacking=False)  # a run that was stopped may have been with other settings
         yield from _remember(grown, settings, stage)
@@ -61,8 +63,8 @@ def _grown(
         return grown
     if there != stage.settings:
         raise InvalidInput(
-            f"the collection has a first stage {stage.name!r} that was made with {there}, this is {stage.settings}: "
-            "give this one a name of its own"
+            f"the collection has a first stage {stage.name!r} that was made with {shown(there or {})}; this is "
+            f"{shown(stage.settings)}: give this one a name of its own"
         )
     others = [known for known in layout.stages if known.name != stage.name]
     yield from fill(layout, wire, [stage])

@@ -15,9 +15,8 @@ from colbert_qdrant.collection.progress import progress_bar
 from colbert_qdrant.collection.reopening import Reopened
 from colbert_qdrant.collection.reports import AddReport
 from colbert_qdrant.collection.schema import DEFAULT_VECTOR, Layout
-from colbert_qdrant.collection.stages import Stage, as_stages
+from colbert_qdrant.collection.stages import StageLike, as_stages
 from colbert_qdrant.embedders import NoEmbedder, as_embedder
-from colbert_qdrant.embedding.muvera import Muvera
 from colbert_qdrant.types import Embedder
 
 T = TypeVar("T")
@@ -201,7 +200,7 @@ class ManagedCollection(Driver, Reopened):
         with at(Place(**place)) as driver:
             driver._run(upgrading.downgrade(name))
 
-    def add_stage(self, stage: Stage | Muvera) -> None:
+    def add_stage(self, stage: StageLike) -> None:
         """Give the collection another first stage, computed from its stored texts or token vectors.
 
         Text that is stored under another form than it was encoded in (`encoded_as`) is encoded as it is stored.
@@ -319,7 +318,7 @@ class AsyncManagedCollection(AsyncDriver, Reopened):
         async with at_async(Place(**place)) as driver:
             await driver._run(upgrading.downgrade(name))
 
-    async def add_stage(self, stage: Stage | Muvera) -> None:
+    async def add_stage(self, stage: StageLike) -> None:
         """Give the collection another first stage; see `MultivectorCollection.add_stage`."""
         await self._open()
         [made] = as_stages([stage])

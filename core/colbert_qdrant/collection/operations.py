@@ -180,7 +180,7 @@ def estimate(layout: Layout, storage: Storage, texts: Sequence[str], documents: 
         documents=documents,
         tokens=sum(map(len, encoded)) / len(texts),
         dim=layout.dim,
-        stages=[stage_bytes(stage, texts) for stage in layout.stages],
+        stages=[stage_bytes(stage, texts, encoded) for stage in layout.stages],
         text=sum(len(text.encode()) for text in texts) / len(texts),
     )
 

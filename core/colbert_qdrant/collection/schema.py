@@ -11,7 +11,7 @@ from typing import Any
 from qdrant_client import models
 
 from colbert_qdrant.collection.foreign import LLAMA_INDEX
-from colbert_qdrant.collection.stages import Stage, restored
+from colbert_qdrant.collection.stages import Stage, kept, restored, shown
 from colbert_qdrant.collection.storage import Storage
 from colbert_qdrant.embedders import same_model
 from colbert_qdrant.errors import CollectionMismatch, InvalidInput
@@ -185,7 +185,7 @@ def attach(
     if vector == DEFAULT_VECTOR and vector not in by_name and UNNAMED_VECTOR in by_name:
         vector = UNNAMED_VECTOR
     stored = remembered_stages(info)
-    stages, missing = restored(stored) if restore else (layout.stages, [])
+    stages, missing = restored(stored) if restore else ([kept(stage, stored) for stage in layout.stages], [])
     differences = [
         *_vector_differences(vector, by_name, layout.dim),
         *_making_differences(made_with, settings),
@@ -342,7 +342,7 @@ def _stage_differences(
     ours = stage.settings
     # What one of them does not state is not compared: one made by an older version may know less.
     if made_with is not None and any(ours[name] != made_with[name] for name in ours.keys() & made_with.keys()):
-        return [f"its first stage {stage.name!r} was made with {made_with}, this is {stage.settings}"]
+        return [f"its first stage {stage.name!r} was made with {shown(made_with)}; this is {shown(ours)}"]
     return []
 
 

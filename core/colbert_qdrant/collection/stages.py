@@ -16,8 +16,10 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from qdrant_client import models
 
+from colbert_qdrant.collection.derived import CentroidsStage, MuveraStage
 from colbert_qdrant.collection.sparse import as_sparse
 from colbert_qdrant.collection.storage import StoredBytes, stored_bytes
+from colbert_qdrant.embedding.centroids import Centroids
 from colbert_qdrant.embedding.muvera import Muvera
 from colbert_qdrant.errors import CollectionMismatch, InvalidInput
 from colbert_qdrant.types import Multivector
@@ -27,15 +29,6 @@ MAX_DIM = 65_536
 
 CANDIDATES = 200
 """Candidates a stage hands on: Qdrant's advice is 100 to 500 for ColBERT."""
-
-SIGNS_GRAPH = models.HnswConfigDiff(m=64)
-"""The graph of a stage that is searched by signs, unless `Storage.hnsw` says else: four times Qdrant's own links.
-
-Of 200 documents that are like no others (see `drawn` in tests/benchmarks), among 100,000 such in two segments, 97% are
-in 200 candidates where it is searched for four times as many (`prefetching.EFFORT` is five), in 41 ms of processor time
-where comparing all takes 138. With 32 links it is 86%, and eight times as many take 51 ms and find 96%. Of Qdrant's own
-16 links, searched for no more than the candidates, it was 46% among 50,000. Building with 64 links takes 1.2 times the
-processor time of 32; 32 links with an ``ef_construct`` of 300 take 2.4 times, and find no more."""
 
 
 @runtime_checkable
@@ -65,65 +58,8 @@ class Stage(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class MuveraStage:
-    """Candidates by a single vector that is derived from the token vectors: no second model.
-
-    Parameters
-    ----------
-    encoder
-        How to derive it.
-    name
-        Of the vector.
-    """
-
-    encoder: Muvera
-    name: str = "muvera"
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The parameters, which a query must share with the documents."""
-        encoder = self.encoder
-        settings = {
-            "kind": "muvera",
-            "dim": encoder.dim,
-            "k_sim": encoder.k_sim,
-            "dim_proj": encoder.dim_proj,
-            "r_reps": encoder.r_reps,
-            "random_seed": encoder.random_seed,
-        }
-        return settings if encoder.center is None else settings | {"center": encoder.center.tolist()}
-
-    def params(self) -> models.VectorParams:
-        """Return a vector compared by cosine, of which search sees one bit a number.
-
-        Measured on Cranfield (tests/benchmarks/muvera_signs.py), as the share of the exact ten best among the first
-        hundred: 0.967 by cosine, 0.916 by the paper's dot product; 0.963 where a document's numbers are cut to their
-        signs and the query's to 8 bits. With a query of signs too it is 0.682: the zeros of its empty cells would
-        become signs. So 1,280 bytes are held in memory in place of 40,960. The originals wait on disk for Qdrant to
-        index them.
-        https://qdrant.tech/documentation/guides/quantization/#asymmetric-quantization
-        """
-        signs = models.BinaryQuantizationConfig(
-            memory=models.Memory.PINNED, query_encoding=models.BinaryQuantizationQueryEncoding.SCALAR8BITS
-        )
-        return models.VectorParams(
-            size=self.encoder.embedding_size,
-            distance=models.Distance.COSINE,
-            datatype=models.Datatype.FLOAT16,
-            memory=models.Memory.COLD,
-            hnsw_config=SIGNS_GRAPH,
-            quantization_config=models.BinaryQuantization(binary=signs),
-        )
-
-    def encode_documents(self, texts: Sequence[str], multivectors: Sequence[Multivector]) -> list[Any]:
-        """Derive a vector a document."""
-        return list(self.encoder.process_documents(multivectors))
-
-    def encode_query(self, text: str | None, multivector: Multivector) -> Any:
-        """Derive a query's vector."""
-        return self.encoder.process_query(multivector).tolist()
-
+StageLike: TypeAlias = Stage | Muvera | Centroids
+"""A first stage, or what is short for one."""
 
 Encode: TypeAlias = Callable[[list[str]], Iterable[Any]]
 
@@ -325,17 +261,27 @@ class Sparse:
 BM25_MODEL = "Qdrant/bm25"
 
 
-def stage_bytes(stage: Stage, texts: Sequence[str]) -> StoredBytes:
-    """Estimate what a stage's vector of one document takes: a sparse one 8 bytes a word."""
+def stage_bytes(stage: Stage, texts: Sequence[str], multivectors: Sequence[Multivector]) -> StoredBytes:
+    """Estimate what a stage's vector of one document takes.
+
+    A sparse one takes 8 bytes a weight (of BM25 a word) in the index, and on disk as many again in its storage.
+    """
     params = stage.params()
     if isinstance(params, models.VectorParams):
         return stored_bytes(params.size, params)
-    words = 8 * sum(len(set(text.split())) for text in texts) // len(texts)
-    return StoredBytes(words, words)
+    encoded = stage.encode_documents(texts, multivectors)
+    weights = [len(set(v.text.split()) if isinstance(v, models.Document) else v.indices) for v in encoded]
+    size = 8 * sum(weights) / len(texts)
+    return StoredBytes(size, 2 * size)
+
+
+def shown(settings: Mapping[str, Any]) -> str:
+    """Return a stage's settings for a message: long ones by their beginning."""
+    return ", ".join(f"{name}={value!r:.40}" for name, value in settings.items())
 
 
 def as_stages(stages: Iterable[object]) -> tuple[Stage, ...]:
-    """Return stages as given, a bare `Muvera` as the stage it stands for.
+    """Return stages as given, a bare `Muvera` or `Centroids` as the stage it stands for.
 
     Raises
     ------
@@ -344,18 +290,33 @@ def as_stages(stages: Iterable[object]) -> tuple[Stage, ...]:
     """
     if isinstance(stages, str) or not isinstance(stages, Iterable):
         raise InvalidInput(f"stages={stages!r:.60}: give a list, stages=[...]")
-    made = tuple(MuveraStage(stage) if isinstance(stage, Muvera) else stage for stage in stages)
-    checked = []
-    for stage in made:
+    checked: list[Stage] = []
+    for stage in map(_wrapped, stages):
         if isinstance(stage, type):
             raise InvalidInput(f"stages: {stage.__name__} is a class; make one: {stage.__name__}(...)")
-        if not isinstance(stage, Stage):
-            raise InvalidInput(f"{stage!r:.60} is no first stage; use Muvera, Dense, Sparse or Bm25")
+        if not isinstance(stage, CentroidsStage | Stage):  # a protocol's check asks for `settings`, which would train
+            raise InvalidInput(f"{stage!r:.60} is no first stage; use Muvera, Centroids, Dense, Sparse or Bm25")
         checked.append(stage)
     names = [stage.name for stage in checked]
     if len(set(names)) < len(names):
         raise InvalidInput(f"stages {', '.join(names)}: give each a name of its own")
     return tuple(checked)
+
+
+def _wrapped(stage: object) -> object:
+    if isinstance(stage, Muvera):
+        return MuveraStage(stage)
+    return CentroidsStage(stage) if isinstance(stage, Centroids) else stage
+
+
+def kept(stage: Stage, stored: Mapping[str, Any]) -> Stage:
+    """Return a stage as a collection that exists has it: its own centroids, where others are for a new collection."""
+    is_for_new = isinstance(stage, CentroidsStage) and stage.encoder.is_for_new
+    own = stored.get(stage.name, {})
+    if not (is_for_new and own.get("kind") == "centroids"):
+        return stage
+    [same], _ = restored({stage.name: own})
+    return same
 
 
 def restored(settings: Mapping[str, Mapping[str, Any]]) -> tuple[list[Stage], list[str]]:
@@ -371,7 +332,7 @@ def restored(settings: Mapping[str, Mapping[str, Any]]) -> tuple[list[Stage], li
     stages: list[Stage] = []
     missing = []
     for name, stored in settings.items():
-        if stored.get("kind") not in ("muvera", "bm25"):
+        if stored.get("kind") not in ("muvera", "centroids", "bm25"):
             missing.append(name)
             continue
         try:
@@ -388,6 +349,8 @@ def _restored(name: str, stored: Mapping[str, Any]) -> Stage:
     values = {key: value for key, value in stored.items() if key not in ("kind", "center")}
     if stored["kind"] == "bm25":
         return Bm25(name=name, **values)
+    if stored["kind"] == "centroids":
+        return CentroidsStage(Centroids.unpacked(**values), name)
     numbers = {key: value for key, value in values.items() if key != "random_seed"}
     if not all(isinstance(value, int) and 0 < value <= MAX_DIM for value in numbers.values()):
         raise InvalidInput(f"its numbers must be from 1 to {MAX_DIM:,}")  # before so many are drawn

@@ -25,11 +25,10 @@ from colbert_qdrant.collection.progress import progress_bar
 from colbert_qdrant.collection.reports import AddReport, Failure, OnError
 from colbert_qdrant.collection.schema import DEFAULT_VECTOR, Layout
 from colbert_qdrant.collection.search_options import SearchKeywords
-from colbert_qdrant.collection.stages import Stage, as_stages
+from colbert_qdrant.collection.stages import StageLike, as_stages
 from colbert_qdrant.collection.storage import Footprint, Storage
 from colbert_qdrant.collection.tenants import check_tenant
 from colbert_qdrant.embedders import as_embedder, check_collection_name, embedder_dim, embedder_settings
-from colbert_qdrant.embedding.muvera import Muvera
 from colbert_qdrant.explanation import Explanation
 from colbert_qdrant.microbatch import QueryBatcher
 from colbert_qdrant.passages import EncodedText, Passage
@@ -61,8 +60,8 @@ class MultivectorCollection(ManagedCollection):
     content_key, metadata_key
         Payload keys of the text and of the metadata, which the collection remembers.
     stages
-        What finds the candidates that MaxSim then puts in order: `Muvera`, `Dense`, `Bm25`, or several. ``None``: as
-        the collection was made; for a new one none, so that MaxSim answers over all documents.
+        What finds the candidates that MaxSim then puts in order: `Muvera`, `Centroids`, `Dense`, `Sparse`, `Bm25`, or
+        several. ``None``: as the collection was made; for a new one none, so that MaxSim answers over all documents.
     storage
         How a new collection is stored; see `Storage`.
     indexes
@@ -121,7 +120,7 @@ class MultivectorCollection(ManagedCollection):
         vector_name: str = DEFAULT_VECTOR,
         content_key: str = "page_content",
         metadata_key: str = "metadata",
-        stages: Iterable[Stage | Muvera] | None = None,
+        stages: Iterable[StageLike] | None = None,
         storage: Storage | None = None,
         indexes: Mapping[str, Index] | None = None,
         tenant: str | None = None,

@@ -143,11 +143,12 @@ def exactly(layout: Layout, limit: int) -> SearchOptions:
 def bytes_of(way: Way, layout: Layout, info: models.CollectionInfo, sample: Sequence[Record]) -> int:
     """Return the bytes of a document's vectors that a way reads, in memory or not."""
     params = schema.dense_vectors(info)
-    texts = [record.text for record in sample]
+    whole = [(record.text, record.vectors) for record in sample if record.vectors is not None]
+    texts, multivectors = [text for text, _ in whole], [vectors for _, vectors in whole]
     size = 0.0
     for stage in way.stages:
         found = params.get(stage.name)
-        size += stage_bytes(stage, texts).disk if found is None else stored_bytes(found.size, found).disk
+        size += stage_bytes(stage, texts, multivectors).disk if found is None else stored_bytes(found.size, found).disk
     if way.reads_tokens:
         size += stored_bytes(numbers_of(sample, layout), params[layout.vector_name]).disk
     return round(size)
