@@ -93,12 +93,6 @@ def test_a_page_is_what_a_browser_shows_of_it(tmp_path: Path) -> None:
     }
 
 
-def test_a_page_says_itself_what_its_bytes_are(tmp_path: Path) -> None:
-    page = '<meta charset="windows-1252"><p>na\xefve \x93quoted\x94'.encode("latin-1")
-
-    assert texts(read_file(tmp_path / "page.html", page)) == ["naïve “quoted”"]
-
-
 @pytest.mark.parametrize(
     ("page", "text"),
     [
@@ -164,44 +158,6 @@ def test_a_page_that_is_made_to_take_long_does_not(part: str, end: str) -> None:
     text_lines(part * 20_000 + end)
 
     assert time.process_time() - before < 2
-
-
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
-def test_a_byte_order_mark_is_understood(tmp_path: Path, encoding: str) -> None:
-    assert texts(read_file(tmp_path / "a.txt", "naïve".encode(encoding))) == ["naïve"]
-    assert texts(read_file(tmp_path / "a.jsonl", '{"text": "\u0a0a"}\n'.encode(encoding))) == ["\u0a0a"]
-
-
-def test_a_text_that_is_not_utf_8_says_the_way_out_and_the_way_out_works(tmp_path: Path) -> None:
-    latin = "naïve".encode("latin-1")
-
-    [failed] = read_file(tmp_path / "a.md", latin).failed
-
-    assert failed == Failed(f"{tmp_path}/a.md", "not UTF-8; --encoding names what it is, such as --encoding cp1252")
-    assert texts(read_file(tmp_path / "a.md", latin, encoding="latin-1")) == ["naïve"]
-    assert texts(read_file(tmp_path / "b.md", "naïve", encoding="latin-1")) == ["naïve"]
-
-
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [("a.jsonl", '\n{"text": "naïve “x”"}'), ("a.json", '[{"text": "naïve “x”"}]'), ("a.csv", "text\nnaïve “x”")],
-)
-def test_rows_are_read_in_the_encoding_that_was_named(tmp_path: Path, name: str, content: str) -> None:
-    assert texts(read_file(tmp_path / name, content.encode("cp1252"), encoding="cp1252")) == ["naïve “x”"]
-
-
-def test_a_line_that_is_not_utf_8_says_the_way_out(tmp_path: Path) -> None:
-    [failed] = read_file(tmp_path / "a.jsonl", '{"text": "ok"}\n{"text": "naïve"}'.encode("latin-1")).failed
-
-    assert failed.where == f"{tmp_path}/a.jsonl:2"
-    assert failed.reason.startswith("not UTF-8; --encoding names what it is")
-
-
-@pytest.mark.parametrize("encoding", [None, "latin-1"])
-def test_what_is_no_text_is_not_read_as_one(tmp_path: Path, encoding: str | None) -> None:
-    [failed] = read_file(tmp_path / "a.txt", b"\x7fELF\x00\xff" * 9, encoding=encoding).failed
-
-    assert failed.reason == "not text"
 
 
 def test_packed_files_are_unpacked(tmp_path: Path) -> None:
@@ -300,6 +256,13 @@ def test_what_is_quoted_is_not_between_fields(tmp_path: Path, header: str) -> No
 
 def test_between_the_fields_of_a_tsv_is_a_tab(tmp_path: Path) -> None:
     assert texts(read_file(tmp_path / "a.tsv", "text\tof, by, or, at\none\ttwo")) == ["one"]
+
+
+@pytest.mark.parametrize("cell", [str(2**63), str(-(2**63) - 1), "9400110200881234567890"])
+def test_a_cell_of_more_digits_than_a_number_may_have_is_text(tmp_path: Path, cell: str) -> None:
+    [document] = read_file(tmp_path / "a.csv", f"text,code,most\nx,{cell},{2**63 - 1}\n").documents
+
+    assert document.metadata == {"code": cell, "most": 2**63 - 1}
 
 
 def test_of_columns_of_one_name_all_are_kept(tmp_path: Path) -> None:

@@ -78,7 +78,10 @@ def unpacked(file: io.BufferedReader, size: int) -> bytes:
 
 
 def decoded(data: bytes, otherwise: str | None = None, *, is_html: bool = False) -> str:
-    """Return bytes as text: UTF-8, or what a byte order mark or a page's own head says, or else `otherwise`.
+    """Return bytes as text: by their byte order mark, else as UTF-8, as a page's own head says, or as `otherwise`.
+
+    UTF-8 goes before what is said, as a folder holds files of both, unless the bytes would be UTF-8 by chance: where
+    an encoding was said that writes all text in ASCII, as ISO-2022-JP does, and where zeros stand, as in UTF-16.
 
     Raises
     ------
@@ -86,23 +89,26 @@ def decoded(data: bytes, otherwise: str | None = None, *, is_html: bool = False)
         It is not text in any of these.
     """
     marked = next((name for mark, name in _MARKS if data.startswith(mark)), None)
-    try:
-        text = data.decode(marked or "utf-8")
-    except UnicodeDecodeError:
-        stated = _HTML_CHARSET.search(data[:4096]) if is_html and not marked else None
-        text = _decoded_as(data, stated[1].decode() if stated else None, otherwise)
-    if "\0" in text[:8192]:
-        raise InvalidInput("not text")
-    return text
-
-
-def _decoded_as(data: bytes, stated: str | None, otherwise: str | None) -> str:
-    for name in filter(None, (stated, otherwise)):
+    stated = _HTML_CHARSET.search(data[:4096]) if is_html and not marked else None
+    said = [name for name in (stated and stated[1].decode(), otherwise) if name]
+    in_ascii = [name for name in said if data.isascii() and _writes_in_ascii(name)]
+    for name in [marked] if marked else [*in_ascii, "utf-8", *said]:
         try:
-            return data.decode(name)
+            text = data.decode(name)
         except (UnicodeDecodeError, LookupError):
             continue
+        if "\0" not in text[:8192]:
+            return text
     if b"\0" in data[:8192]:
         raise InvalidInput("not text")
     tried = f" and not {otherwise}" if otherwise else ""
     raise InvalidInput(f"not UTF-8{tried}; --encoding names what it is, such as --encoding cp1252")
+
+
+def _writes_in_ascii(name: str) -> bool:
+    """Return whether an encoding's bytes are ASCII, whatever the text."""
+    try:
+        known = codecs.lookup(name).name
+    except LookupError:
+        return False
+    return known.startswith("iso2022") or known in ("hz", "utf-7")

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ from colbert_qdrant.errors import InvalidInput
 
 _WIDEST_FIELD = 2**31 - 1
 _WORDS = ("_id", "id", "title")
+_INT64 = 2**63
 
 
 def json_lines(data: bytes, file: File, encoding: str | None) -> Iterator[Document | Failed]:
@@ -58,7 +60,7 @@ def json_rows(text: str, file: File) -> Iterator[Document | Failed] | None:
     except (ValueError, RecursionError) as error:
         raise InvalidInput(not_json(error)) from None
     rows = value if isinstance(value, list) else [value]
-    if not any(isinstance(row, dict) and isinstance(row.get("text"), str) for row in rows):
+    if rows and not any(isinstance(row, dict) and isinstance(row.get("text"), str) for row in rows):
         return None
     return (_document(f"{file.where}[{number}]", row, file) for number, row in enumerate(rows))
 
@@ -131,9 +133,14 @@ def _number(cell: str) -> str | int | float:
             value = kind(cell)
         except ValueError:
             continue
-        if str(value) == cell and value not in (float("inf"), float("-inf")) and value == value:
+        if is_stored(value) and str(value) == cell:
             return value
     return cell
+
+
+def is_stored(number: float) -> bool:
+    """Return whether a number can be stored as one: what has more digits than 64 bits hold is text in a table."""
+    return -_INT64 <= number < _INT64 if isinstance(number, int) else math.isfinite(number)
 
 
 def _document(where: str, row: Any, file: File) -> Document | Failed:
