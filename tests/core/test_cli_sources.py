@@ -235,6 +235,40 @@ def test_a_row_without_an_id_that_changed_replaces_what_it_was(
     assert shell("index", "docs").stdout.startswith(f"{len(found) - 1} unchanged\n")
 
 
+@pytest.mark.parametrize(
+    ("file", "before", "after"),
+    [
+        ("a.csv", "text,year\none,1\n", "text,year\n"),
+        ("a.jsonl", '{"text": "one"}', ""),
+        ("a.json", '[{"text": "one"}]', "[]"),
+        ("a.txt", "one", ""),
+    ],
+)
+@pytest.mark.parametrize("source", ["docs", "docs/a"])
+def test_a_file_that_was_emptied_leaves_nothing_behind(
+    shell: Shell, stored: Stored, file: str, before: str, after: str, source: str
+) -> None:
+    write("docs/b.jsonl", [{"text": "of another file"}])
+    write(f"docs/{file}", before)
+    shell("index", "docs")
+    write(f"docs/{file}", after)
+
+    again = shell("index", source if source == "docs" else f"docs/{file}")
+
+    assert again.exit_code == 0
+    assert list(stored().values()) == ["of another file"]
+
+
+def test_rows_without_an_id_are_gone_where_all_have_one_now(shell: Shell, stored: Stored) -> None:
+    write("a.jsonl", [{"text": "one"}])
+    shell("index", "a.jsonl")
+    write("a.jsonl", [{"_id": "1", "text": "one"}])
+
+    shell("index", "a.jsonl")
+
+    assert list(stored()) == ["1"]
+
+
 def test_rows_from_standard_input_stay_beside_those_that_come_next(shell: Shell, stored: Stored) -> None:
     for text in ("monday", "tuesday"):
         shell("index", "-", "--source", "feed.jsonl", input=json.dumps({"text": text}))
@@ -431,6 +465,23 @@ def test_arguments_in_the_wrong_order_are_seen(shell: Shell) -> None:
     assert "store holds collections, not documents; did you mean `index docs --path store`?" in index.stderr
     assert "'store' is a folder of collections, not a question; did you mean" in search.stderr
     assert '`search "my question" --path store`' in search.stderr
+
+
+def test_a_collection_itself_is_no_folder_of_documents(shell: Shell) -> None:
+    write("docs/a.md", "text")
+    shell("index", "docs")
+
+    assert "store/documents holds collections, not documents" in shell("index", "store/documents").stderr
+
+
+def test_the_store_within_the_folder_that_is_indexed_is_not_read(shell: Shell, stored: Stored) -> None:
+    write("a.md", "text")
+    shell("index", ".")
+
+    again = shell("index", ".")
+
+    assert again.stdout.startswith("1 unchanged\nskipped: 1 folders of collections\n")
+    assert list(stored().values()) == ["text"]
 
 
 def test_a_folder_of_another_programs_collections_is_indexed(shell: Shell, stored: Stored) -> None:

@@ -35,7 +35,9 @@ patterns = functools.partial(click.option, multiple=True, metavar="PATTERN", cal
 @patterns("--include", help="Read only files like this, as in a .gitignore.")
 @patterns("--exclude", help="Leave out files and folders like this.")
 @click.option("--no-ignore", is_flag=True, help="Read hidden files, and what a .gitignore names, too.")
-@click.option("--encoding", help="Of files that are not UTF-8, such as cp1252.")
+@click.option(
+    "--encoding", help="Of files that are not UTF-8: cp1252, utf-16-le, or iso-2022-jp, whose bytes are ASCII."
+)
 @click.option("--stage", "stages", multiple=True, type=click.Choice(["muvera", "bm25"]), help="Add a first stage.")
 @click.option("--half/--full", default=None, help="Precision of a new collection.  [default: half, which is as good]")
 @click.option("--pool", type=click.FloatRange(min=1), metavar="FACTOR", help="Keep one vector in FACTOR, if it is new.")
@@ -61,7 +63,8 @@ def index(
 
     Text, source code, HTML and PDF are cut into chunks of whole paragraphs that know their file and line. In JSON
     lines, JSON and CSV every row with a "text" is a document; "_id" and "title" are known, the rest is metadata.
-    Any of them may be packed (.gz). Of a folder hidden files and those that a .gitignore names are left out.
+    Any of them may be packed (.gz). Of a folder hidden files and those that a .gitignore names are left out, and so
+    are collections, that of --path among them.
 
     What is stored already and did not change costs a look-up, so a run that was stopped is finished by running it
     again. A file that changed replaces what it was, but for rows with an id that it no longer has: `colbert-qdrant
@@ -73,8 +76,9 @@ def index(
     pip install "colbert-qdrant[offline]".
     """
     given = source_of(target, source, name)
-    corpus = read(given, Choice(include, exclude, hidden=no_ignore, encoding=checked_encoding(encoding)))
-    if not (corpus.documents or corpus.failed):
+    choice = Choice(include, exclude, hidden=no_ignore, encoding=checked_encoding(encoding), store=target.path)
+    corpus = read(given, choice)
+    if not (corpus.documents or corpus.failed or (corpus.whole and target.exists())):  # what was emptied loses rows
         raise InvalidInput("; ".join(filter(None, [f"{source} holds nothing to index", said_of(corpus.skipped)])))
     making = Making(stages, half=half, pool=pool)
     if only_size:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from colbert_qdrant.cli import filters, sources, terminal
-from colbert_qdrant.cli.indexing import source_of
+from colbert_qdrant.cli.indexing import checked_encoding, source_of
 from colbert_qdrant.cli.options import as_json, carefully, filled, on_collection
 from colbert_qdrant.cli.reading import Choice, Source, read
 from colbert_qdrant.cli.reading.corpus import is_absolute
@@ -113,8 +113,9 @@ def prune(*, target: Target, source: Path, name: str | None, encoding: str | Non
     keeps its documents. SOURCE itself must be there: of a disk that is not, nothing is gone.
     """
     given = source_of(target, source, name)
+    choice = Choice(hidden=True, encoding=checked_encoding(encoding), store=target.path)
     with target.to_search() as collection:
-        corpus = read(given, Choice(hidden=True, encoding=encoding))
+        corpus = read(given, choice)
         ids = [record_id for found in sources.gone(collection, given, corpus).values() for record_id in found]
         remove(collection, collection.get(ids), target, yes=yes, to_json=to_json)
 

@@ -92,9 +92,8 @@ def leftovers(
         What of it is stored: a file of which something could not be keeps what it had.
     """
     kept = {id(document) for document in stored}
-    files = corpus.chunked | {it.file for it in corpus.documents if it.is_row and not it.names_itself}
-    files &= corpus.chunked if source.path == STDIN else corpus.whole
-    files -= {document.file for document in corpus.documents if id(document) not in kept}
+    files = corpus.chunked if source.path == STDIN else corpus.whole
+    files = files - {document.file for document in corpus.documents if id(document) not in kept}
     now = {document.id for document in corpus.documents}
     old = (record for record in of_files(collection, files) if record.id not in now)
     return [it.id for it in old if (file := it.payload[FILE_KEY]) in corpus.chunked or it.id.startswith(f"{file}#")]

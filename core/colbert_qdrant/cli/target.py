@@ -243,6 +243,14 @@ class Target:
 
         return MultivectorCollection(self.name, embedder, **self.place, **options)
 
+    def exists(self) -> bool:
+        """Return whether the collection is there."""
+        try:
+            self.info()
+        except CollectionNotFound:
+            return False
+        return True
+
     def info(self) -> models.CollectionInfo:
         """Return what the engine says of the collection.
 
@@ -282,11 +290,14 @@ class Target:
 
 
 def holds_collections(folder: str | Path) -> bool:
-    """Return whether a folder is one that ``--path`` names; a question that no folder can be named is none."""
+    """Return whether a folder is one that ``--path`` names, or a collection in one.
+
+    A question that no folder can be named is none.
+    """
     from colbert_qdrant.collection.engines.edge_folder import is_told_by_its_shard
 
     with suppress(OSError, ValueError):  # it is too long for a name, or holds what no name does
-        return any(map(is_told_by_its_shard, Path(folder).iterdir()))
+        return any(map(is_told_by_its_shard, (Path(folder), *Path(folder).iterdir())))
     return False
 
 

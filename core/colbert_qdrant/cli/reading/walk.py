@@ -10,6 +10,7 @@ from pathlib import Path
 from colbert_qdrant.cli.reading.bytes_of import read_bytes
 from colbert_qdrant.cli.reading.corpus import Failed
 from colbert_qdrant.cli.reading.patterns import Pattern, Patterns
+from colbert_qdrant.cli.target import holds_collections
 from colbert_qdrant.errors import InvalidInput
 
 IGNORE_FILE = ".gitignore"
@@ -26,13 +27,16 @@ class Choice:
     hidden
         Read what a ``.gitignore`` names and what begins with a dot, too.
     encoding
-        Of files that are not UTF-8.
+        Of files that are not UTF-8; see `decoded`.
+    store
+        A folder to leave out, as all that hold collections are: where those documents go.
     """
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     hidden: bool = False
     encoding: str | None = None
+    store: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,7 @@ def walk(folder: Path, choice: Choice) -> Iterator[Path | Skipped | Failed]:
     """
     include, exclude = _patterns(choice.include, "--include"), _patterns(choice.exclude, "--exclude")
     root = Path(os.path.realpath(folder))
+    store = None if choice.store is None else Path(os.path.realpath(choice.store))
     waiting: list[tuple[Path, tuple[_Level, ...]]] = [(folder, () if choice.hidden else _levels_above(root))]
     while waiting:
         here, above = waiting.pop()
@@ -89,6 +94,8 @@ def walk(folder: Path, choice: Choice) -> Iterator[Path | Skipped | Failed]:
                 yield Skipped(path, f"named by a {IGNORE_FILE}")
             elif exclude.say(relative, is_folder=is_folder):
                 yield Skipped(path, "excluded")
+            elif is_folder and (root / relative == store or holds_collections(path)):
+                yield Skipped(path, "folders of collections")
             elif is_folder:
                 below.append((path, levels))
             elif choice.include and not include.name(relative):
