@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from colbert_qdrant.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from qdrant_client import models
 
 
 def check_text(text: object, what: str = "text") -> str:
@@ -75,6 +78,22 @@ def check_thresholds(score_threshold: float | None, min_relevance: float | None)
         raise InvalidInput(f"score_threshold={score_threshold!r}: give a finite number")
     if min_relevance is not None and not (_is_finite(min_relevance) and 0 <= min_relevance <= 1):
         raise InvalidInput(f"min_relevance={min_relevance!r}: give 0 to 1; score_threshold= takes a MaxSim")
+
+
+def says_nothing(filter: models.Filter) -> bool:
+    """Return whether a filter, or one within it, is without a condition, and so may let everything pass.
+
+    Nobody means to say nothing in the midst of a filter: it is left of a condition that got lost, and where things are
+    deleted by it all of them go.
+    """
+    from qdrant_client import models
+
+    counted = filter.min_should.conditions if filter.min_should else None
+    conditions: list[Any] = []
+    for clause in (filter.must, filter.should, filter.must_not, counted):
+        conditions += clause if isinstance(clause, list) else [clause] if clause is not None else []
+    inner = (each.nested.filter if isinstance(each, models.NestedCondition) else each for each in conditions)
+    return not conditions or any(says_nothing(each) for each in inner if isinstance(each, models.Filter))
 
 
 def _is_finite(number: Any) -> bool:

@@ -11,6 +11,7 @@ from llama_index.core.schema import BaseNode
 from llama_index.core.vector_stores.types import MetadataFilters, VectorStoreQuery, VectorStoreQueryMode
 from qdrant_client import models
 
+from colbert_qdrant.checks import says_nothing
 from colbert_qdrant.collection import conditions
 from colbert_qdrant.collection.fingerprints import HASH_KEY
 from colbert_qdrant.collection.foreign import LLAMA_INDEX
@@ -106,9 +107,13 @@ class Calls:
         Raises
         ------
         InvalidInput
-            Neither ids nor a filter.
+            Neither ids nor a filter, or a filter with a group in it that says nothing.
         """
         condition = self._qdrant_filter(filters)
+        if condition is not None and says_nothing(condition):
+            raise InvalidInput(
+                "the filters of delete_nodes hold a group without filters, which everything passes: leave it out"
+            )
         if node_ids is None and condition is None:
             raise InvalidInput("delete_nodes needs node_ids, or filters that say something; clear() empties the store")
         return {"ids": node_ids, "filter": condition}

@@ -362,7 +362,7 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
         Raises
         ------
         InvalidInput
-            Neither ids nor a filter; `clear` empties the store.
+            Neither ids nor a filter, or a group that says nothing; `clear` empties the store.
         """
         migration.refuse(delete_kwargs, "delete_nodes")
         self._collection.delete(**self._calls.deletion(node_ids, filters))

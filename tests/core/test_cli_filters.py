@@ -16,7 +16,7 @@ from colbert_qdrant.cli.filters import parsed
 ROWS: dict[str, dict[str, Any]] = {
     "old": {"year": 1999, "lang": "en", "place": {"city": "Oslo"}, "seen": True},
     "new": {"year": 2024.5, "lang": "de", "on": "2024-05-01", "a b": "c=d"},
-    "csv": {"year": "1999", "lang": "en"},
+    "csv": {"year": "1999", "lang": "en", "code": "9400110200881234567890"},
     "bare": {},
 }
 
@@ -48,6 +48,7 @@ def rows(make_collection: Callable[..., MultivectorCollection]) -> MultivectorCo
         (["lang=null"], "bare"),
         (["lang!=null"], "old new csv"),
         (["a b=c=d"], "new"),
+        (["code=9400110200881234567890"], "csv"),
         (['{"must": [{"key": "metadata.lang", "match": {"value": "de"}}]}'], "new"),
         ([], "old new csv bare"),
     ],
@@ -65,7 +66,18 @@ def test_what_cannot_be_read_is_refused(collection: MultivectorCollection, condi
         parsed([condition], collection.layout)
 
 
-@pytest.mark.parametrize("empty", ["{}", '{"must": []}', '{"should": [{"must_not": [{}]}]}', '{"must": null}'])
+PART = '{"key": "metadata.lang", "match": {"value": "de"}}'
+
+
+@pytest.mark.parametrize(
+    "empty",
+    [
+        *("{}", '{"must": []}', '{"should": [{"must_not": [{}]}]}', '{"must": null}', f'{{"should": [{PART}, {{}}]}}'),
+        f'{{"must": {PART}, "must_not": {{"must": []}}}}',
+        '{"min_should": {"conditions": [], "min_count": 0}}',
+        '{"must": [{"nested": {"key": "metadata.tags", "filter": {}}}]}',
+    ],
+)
 def test_a_filter_that_all_would_pass_is_refused(collection: MultivectorCollection, empty: str) -> None:
     with pytest.raises(InvalidInput, match="has no condition"):
         parsed([empty], collection.layout)

@@ -406,6 +406,23 @@ def test_delete_nodes(movies: ColbertQdrantVectorStore, arguments: dict[str, Any
     assert ids(movies) == IDS - gone
 
 
+@pytest.mark.parametrize(
+    "filters",
+    [
+        MetadataFilters(filters=[NO_FILTERS]),
+        MetadataFilters(filters=[*since(2014).filters, NO_FILTERS], condition=FilterCondition.OR),
+        MetadataFilters(filters=[NO_FILTERS], condition=FilterCondition.NOT),
+    ],
+)
+def test_delete_nodes_by_a_group_that_says_nothing_is_an_error(
+    movies: ColbertQdrantVectorStore, filters: MetadataFilters
+) -> None:
+    with pytest.raises(InvalidInput, match="group without filters"):
+        movies.delete_nodes(filters=filters)
+
+    assert ids(movies) == IDS
+
+
 @pytest.mark.parametrize("arguments", [{}, {"filters": NO_FILTERS}])
 def test_delete_nodes_without_a_choice_is_an_error(movies: ColbertQdrantVectorStore, arguments: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput, match="clear"):

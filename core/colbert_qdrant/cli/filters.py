@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from colbert_qdrant.checks import says_nothing
+from colbert_qdrant.cli.reading.rows import is_stored
 from colbert_qdrant.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -61,12 +63,11 @@ def _parsed(condition: str, layout: Layout) -> models.Condition:
 
     if condition.lstrip().startswith("{"):
         try:
-            asked = json.loads(condition)
-            chosen, is_empty = models.Filter.model_validate(asked), _is_empty(asked)
+            chosen = models.Filter.model_validate(json.loads(condition))
         except (ValueError, RecursionError) as error:
             raise InvalidInput(f"--filter {condition!r} is not a filter of Qdrant's: {error}") from None
-        if is_empty:
-            raise InvalidInput(f"--filter {condition!r} has no condition, so that all would pass: leave it out")
+        if says_nothing(chosen):
+            raise InvalidInput(f"--filter {condition!r} has no condition, or a part without one: leave that out")
         return chosen
     match = _CONDITION.fullmatch(condition)
     if match is None:
@@ -81,15 +82,6 @@ def _parsed(condition: str, layout: Layout) -> models.Condition:
     return equal if sign == "=" else models.Filter(must_not=[equal])
 
 
-def _is_empty(asked: Any) -> bool:
-    """Return whether a filter in JSON says nothing, however deep: clauses without a condition in them."""
-    if isinstance(asked, list):
-        return all(map(_is_empty, asked))
-    if isinstance(asked, dict):
-        return asked.keys() <= {"must", "should", "must_not"} and all(map(_is_empty, asked.values()))
-    return asked is None
-
-
 def _equal(path: str, value: str) -> models.Condition:
     from qdrant_client import models
 
@@ -100,6 +92,8 @@ def _equal(path: str, value: str) -> models.Condition:
         return empty(path)
     if isinstance(meant, str):
         return equal(path, meant)
+    if not is_stored(meant):
+        return equal(path, value)
     return models.Filter(should=[equal(path, meant), equal(path, value)])  # 1999 as well as "1999"
 
 
