@@ -67,6 +67,18 @@ class ColbertVectorStoreIndex(VectorStoreIndex):
         self.insert_nodes(nodes, **options)
         self._store.keep_only(nodes, of=[document.id_ for document in documents])
 
+    def update_ref_doc(self, document: Document, **update_kwargs: Any) -> None:
+        """Store a document as it is now, and then delete what was stored of it and is no longer there.
+
+        ``insert_kwargs`` among `update_kwargs` are those of `insert_nodes`.
+        """
+        # LlamaIndex's own deletes first, and has neither where the document can't be stored.
+        self.insert_documents([document], **update_kwargs.get("insert_kwargs", {}))
+
+    async def aupdate_ref_doc(self, document: Document, **update_kwargs: Any) -> None:
+        """Do as `update_ref_doc` does, without blocking."""
+        await asyncio.to_thread(self.update_ref_doc, document, **update_kwargs)
+
     def refresh_ref_docs(self, documents: Iterable[Document], **update_kwargs: Any) -> list[bool]:
         """Store the documents that the store does not hold as they are: new, changed, deleted or stored in part.
 

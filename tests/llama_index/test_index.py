@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from llama_index.core.schema import Document, ImageNode, IndexNode, NodeWithScor
 from llama_index.core.storage.docstore import SimpleDocumentStore
 from llama_index.core.vector_stores.types import MetadataFilter, MetadataFilters
 
-from colbert_qdrant.errors import EngineUnavailable
+from colbert_qdrant.errors import EngineUnavailable, InvalidInput
 from colbert_qdrant.types import Embedder
 from llama_index_colbert_qdrant import (
     ColbertQdrantVectorStore,
@@ -228,6 +229,29 @@ def test_updated_document_takes_the_place_of_the_old(store: ColbertQdrantVectorS
     index.update_ref_doc(Document(id_="soldier", text="A weatherman relives the same day."))
 
     assert texts_of(store) == {"A weatherman relives the same day."}
+
+
+@pytest.mark.parametrize("method", ["update_ref_doc", "aupdate_ref_doc", "update"])
+async def test_an_update_that_can_not_be_stored_keeps_what_was(store: ColbertQdrantVectorStore, method: str) -> None:
+    index = store.as_index([SOLDIER])
+    changed = Document(id_="soldier", text="A weatherman.", metadata={"score": float("nan")})
+
+    with pytest.raises(InvalidInput, match="nan"):
+        await _awaited(getattr(index, method)(changed))
+
+    assert texts_of(store) == {SOLDIER.text}
+
+
+async def test_an_update_hands_the_options_of_insertion_on(store: ColbertQdrantVectorStore) -> None:
+    bad = Document(id_="soldier", text="A weatherman.", metadata={"bad": b"bytes"})
+
+    await store.as_index().aupdate_ref_doc(bad, insert_kwargs={"on_error": "skip"})
+
+    assert texts_of(store) == set()
+
+
+async def _awaited(outcome: Any) -> Any:
+    return await outcome if inspect.isawaitable(outcome) else outcome
 
 
 def test_refresh_changes_what_has_changed(store: ColbertQdrantVectorStore) -> None:
