@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from llama_index.core.schema import (
     BaseNode,
@@ -14,9 +14,12 @@ from llama_index.core.schema import (
     IndexNode,
     MetadataMode,
     Node,
+    RelatedNodeInfo,
     TextNode,
 )
 from llama_index.core.vector_stores.types import VectorStoreQueryResult
+
+from colbert_qdrant.errors import InvalidInput
 
 if TYPE_CHECKING:
     from colbert_qdrant import Hit, Record
@@ -47,15 +50,33 @@ def as_columns(nodes: Sequence[BaseNode]) -> dict[str, Any]:
 
     A node's own text is stored. Encoded is what LlamaIndex means for embedding: the text with the metadata in front,
     but for ``excluded_embed_metadata_keys``. Embeddings are left behind, and so are the bytes of media, as in
-    LlamaIndex's own stores.
+    LlamaIndex's own stores. A node that fails to say any of it is refused by ``add``, it alone and by its id.
     """
-    return {
-        "texts": [node.get_content(MetadataMode.NONE) for node in nodes],
-        "metadatas": [node.metadata for node in nodes],
-        "ids": [node.node_id for node in nodes],
-        "extras": [{NODE_KEY: _remainder(node)} for node in nodes],
-        "encoded_as": [node.get_content(MetadataMode.EMBED) for node in nodes],
-    }
+    rows = [_row(node) for node in nodes]
+    return {name: [row[name] for row in rows] for name in ("texts", "metadatas", "ids", "extras", "encoded_as")}
+
+
+def _row(node: BaseNode) -> dict[str, Any]:
+    row = {"texts": "", "metadatas": node.metadata, "ids": node.node_id, "encoded_as": ""}
+    try:
+        row["texts"] = node.get_content(MetadataMode.NONE)
+        row["encoded_as"] = node.get_content(MetadataMode.EMBED)
+        row["extras"] = {NODE_KEY: _remainder(node)}
+    except Exception as error:  # of its templates, or of a class that is not LlamaIndex's
+        row["extras"] = _Refused(f"the node can't be written out: {error!r:.200}; mend its templates, or its class")
+    return row
+
+
+class _Refused(Mapping[str, Any]):
+    """Stands where a record's extras should, and has whoever checks them refuse the record for this reason."""
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    def __iter__(self) -> NoReturn:
+        raise InvalidInput(self._reason)
+
+    __getitem__ = __len__ = __iter__  # type: ignore[assignment]
 
 
 def as_node(record: Record) -> BaseNode:
@@ -121,8 +142,17 @@ def _theirs(record: Record) -> Any:
 
 
 def _remainder(node: BaseNode) -> dict[str, Any]:
-    kept = node.to_dict(mode="json", exclude={"id_", "text", "metadata", "embedding"})
+    kept = node.to_dict(mode="json", exclude={"id_", "text", "metadata", "embedding", "relationships"})
+    kept["relationships"] = {
+        kind.value: [_related(each) for each in related] if isinstance(related, list) else _related(related)
+        for kind, related in node.relationships.items()
+    }
     resource = kept.get("text_resource")
     if resource and resource["text"] is not None:
         del resource["text"]
     return {**kept, "ref_doc_id": node.ref_doc_id}
+
+
+def _related(node: RelatedNodeInfo) -> dict[str, Any]:
+    """Return what is known of a related node; its metadata is made JSON where all metadata is, not by pydantic."""
+    return {**node.to_dict(mode="json", exclude={"metadata"}), "metadata": node.metadata}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 from llama_index.core.schema import (
     BaseNode,
@@ -192,3 +194,46 @@ def test_metadata_that_is_no_json_is_refused_and_keeps_no_other_node_out(
         store.add(nodes)
 
     assert [node.get_content() for node in store.get_nodes()] == ["fine"]
+
+
+def test_metadata_of_numpy_is_stored_as_json_of_a_documents_nodes_too(store: ColbertQdrantVectorStore) -> None:
+    document = Document(text="A soldier.", id_="1", metadata={"year": np.int64(1999), "tags": np.array([1, 2])})
+
+    store.as_index([document])
+
+    [node] = store.get_nodes()
+    assert node.metadata == {"year": 1999, "tags": [1, 2]}
+    assert node.source_node is not None
+    assert node.source_node.metadata == node.metadata
+
+
+HOLDS_ITSELF: dict[str, Any] = {}
+HOLDS_ITSELF["itself"] = HOLDS_ITSELF
+
+
+@pytest.mark.parametrize("value", [b"\xff", object(), HOLDS_ITSELF], ids=["bytes", "object", "itself"])
+def test_metadata_that_is_no_json_keeps_no_other_document_out(store: ColbertQdrantVectorStore, value: Any) -> None:
+    documents = [Document(text="fine", id_="good"), Document(text="not", id_="bad", metadata={"v": value})]
+
+    with pytest.raises(InvalidInput, match=r"1 of 2 nodes were not stored, .* 'bad#0': metadata 1\.v"):
+        store.as_index(documents)
+
+    assert [node.get_content() for node in store.get_nodes()] == ["fine"]
+
+
+@pytest.mark.parametrize("options", [{}, {"on_error": "skip"}, {"on_error": "raise"}])
+def test_a_node_whose_template_fails_is_refused_by_its_id(
+    store: ColbertQdrantVectorStore, options: dict[str, Any]
+) -> None:
+    broken = TextNode(text="not", id_="bad", metadata={"k": 1}, text_template="{bogus}")
+
+    try:
+        store.add([TextNode(text="fine"), broken], **options)
+    except InvalidInput as error:
+        reason = str(error)
+        assert "the node can't be written out: KeyError('bogus')" in reason
+        assert ("'bad'" in reason) == (not options)
+    else:
+        assert options == {"on_error": "skip"}
+
+    assert [node.get_content() for node in store.get_nodes()] == ["fine"] * (options.get("on_error") != "raise")
