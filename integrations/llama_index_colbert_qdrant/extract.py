@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llama_index.core.bridge.pydantic import Field, PrivateAttr
-from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle, TextNode
 
 from colbert_qdrant.errors import InvalidInput
 from colbert_qdrant.extract import ColbertExtractor
+from llama_index_colbert_qdrant.remembering import RememberingPostprocessor, source_of
 
 if TYPE_CHECKING:
     from colbert_qdrant.passages import Passage
@@ -20,7 +20,7 @@ PASSAGES_KEY = "passages"
 SEPARATOR = "\n\n"
 
 
-class ColbertExtract(BaseNodePostprocessor):
+class ColbertExtract(RememberingPostprocessor):
     """Keeps of each node the sentences that answer the query, under one budget of tokens over all nodes.
 
     What comes out are copies with their scores in the order they came in, without those that have nothing to say: the
@@ -66,17 +66,23 @@ class ColbertExtract(BaseNodePostprocessor):
         embedder: Embedder | None = None,
         vector_store: ColbertQdrantVectorStore | None = None,
     ) -> None:
-        given = {"model": model, "embedder": embedder, "vector_store": vector_store}
-        named = [name for name, value in given.items() if value is not None]
-        if len(named) > 1:
-            raise InvalidInput(f"{' and '.join(named)} each bring a model; give one of them")
+        source = source_of(model, embedder, vector_store)
         if max_tokens < 1:
             raise InvalidInput(f"max_tokens={max_tokens}: give at least 1")
-        super().__init__(max_tokens=max_tokens)  # type: ignore[call-arg]  # mypy knows the base's fields only
         collection = None if vector_store is None else vector_store.collection
-        self._extractor = ColbertExtractor(
+        extractor = ColbertExtractor(
             collection.embedder if collection is not None else embedder or model, collection=collection
         )
+        super().__init__(  # type: ignore[call-arg]  # mypy knows the base's fields only
+            model=extractor.embedder.model_name, max_tokens=max_tokens
+        )
+        self._extractor = extractor
+        self._given = source if source != "model" else None
+
+    @property
+    def _embedder(self) -> Embedder:
+        embedder: Embedder = self._extractor.embedder
+        return embedder
 
     @classmethod
     def class_name(cls) -> str:

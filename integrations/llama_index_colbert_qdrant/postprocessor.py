@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from llama_index.core.bridge.pydantic import Field, PrivateAttr
 from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload
 from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]  # not in its __all__
 from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
-from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 
 from colbert_qdrant.embedders import windowed
 from colbert_qdrant.errors import InvalidInput
 from colbert_qdrant.rerank import ColbertReranker
 from colbert_qdrant.vector_cache import CACHE_BYTES
+from llama_index_colbert_qdrant.remembering import RememberingPostprocessor, source_of
 
 if TYPE_CHECKING:
     from colbert_qdrant.types import Embedder
     from llama_index_colbert_qdrant.vector_store import ColbertQdrantVectorStore
 
 RETRIEVAL_SCORE = "retrieval_score"
-GIVEN = "made_with"
-"""Where the settings say what the reranker was made with that they can't hold."""
 
 dispatcher = get_dispatcher(__name__)
 
 
-class ColbertRerank(BaseNodePostprocessor):
+class ColbertRerank(RememberingPostprocessor):
     """Orders nodes, wherever they were retrieved, by MaxSim with the query. Needs neither torch nor Qdrant.
 
     The nodes it is given stay as they are.
@@ -76,7 +74,6 @@ class ColbertRerank(BaseNodePostprocessor):
     'A soldier relives the same day.'
     """
 
-    model: str = Field(description="Name of the ColBERT model.")
     top_n: int | None = Field(description="Most nodes to return.")
     device: str | None = Field(description="Device of the model.")
     keep_retrieval_score: bool = Field(description="Whether to keep the retrieval score in the metadata.")
@@ -84,7 +81,6 @@ class ColbertRerank(BaseNodePostprocessor):
     cache_bytes: int = Field(description="Memory for the vectors of nodes seen lately.")
 
     _reranker: ColbertReranker = PrivateAttr()
-    _given: str | None = PrivateAttr()
 
     def __init__(
         self,
@@ -106,12 +102,9 @@ class ColbertRerank(BaseNodePostprocessor):
             )
         if tokenizer is not None:
             warnings.warn(f"tokenizer={tokenizer!r} has no effect: the model brings its own", stacklevel=2)
-        sources = {"model": model, "embedder": embedder, "vector_store": vector_store}
-        named = [name for name, value in sources.items() if value is not None]
-        if len(named) > 1:
-            raise InvalidInput(f"{' and '.join(named)} each bring a model; give one of them")
-        if device is not None and named not in ([], ["model"]):
-            raise InvalidInput(f"device={device!r} is for a model by name; {named[0]} has its own")
+        source = source_of(model, embedder, vector_store)
+        if device is not None and source not in (None, "model"):
+            raise InvalidInput(f"device={device!r} is for a model by name; {source} has its own")
         reranker = _reranker(model, device, embedder, vector_store, cache_bytes)
         super().__init__(  # type: ignore[call-arg]  # mypy knows the fields of the base class only
             model=reranker.embedder.model_name,
@@ -123,7 +116,11 @@ class ColbertRerank(BaseNodePostprocessor):
             callback_manager=callback_manager or CallbackManager(),
         )
         self._reranker = reranker
-        self._given = named[0] if named and named != ["model"] else None
+        self._given = source if source != "model" else None
+
+    @property
+    def _embedder(self) -> Embedder:
+        return self._reranker.embedder
 
     @classmethod
     def class_name(cls) -> str:
@@ -163,45 +160,6 @@ class ColbertRerank(BaseNodePostprocessor):
         if self.keep_retrieval_score:
             node = node.model_copy(update={"metadata": {**node.metadata, RETRIEVAL_SCORE: retrieved.score}})
         return retrieved.model_copy(update={"node": node, "score": score})
-
-    def to_dict(self, **kwargs: Any) -> dict[str, Any]:
-        """Return the settings; of an embedder or a store that was given, only that it was, see `from_dict`."""
-        data = super().to_dict(**kwargs)
-        return data if self._given is None else {**data, GIVEN: self._given}
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any], **kwargs: Any) -> Self:
-        """Return the reranker of these settings.
-
-        Raises
-        ------
-        InvalidInput
-            It had an embedder or a store of its own, which a dict does not hold, and none is given in its place.
-        """
-        settings = {**data, **kwargs}
-        given = settings.pop(GIVEN, None)
-        if given is not None and not any(kwargs.get(name) is not None for name in ("embedder", "vector_store")):
-            raise InvalidInput(f"this {cls.__name__} was made with {given}=, which a dict does not hold: give {given}=")
-        if given is not None:
-            settings.pop("model")
-        settings.pop("class_name", None)
-        return cls(**settings)
-
-    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
-        """Return another of the same settings, which shares the model and the store."""
-        return self.model_copy()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Be rebuilt of what it was made of: LlamaIndex would drop what can't be pickled."""
-        if self._given == "vector_store":
-            raise TypeError(
-                f"a {type(self).__name__} with vector_store= can't be pickled, as the store can't: make another there"
-            )
-        return _remade, (type(self), self.to_dict(), self._reranker.embedder if self._given else None)
-
-
-def _remade(cls: type[ColbertRerank], data: dict[str, Any], embedder: Embedder | None) -> ColbertRerank:
-    return cls.from_dict(data) if embedder is None else cls.from_dict(data, embedder=embedder)
 
 
 def _reranker(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import pytest
 from llama_index.core.schema import ImageNode, MediaResource, MetadataMode, Node, NodeWithScore, TextNode
 
@@ -95,6 +98,26 @@ def test_stored_nodes_are_taken_from_the_store(offline: ColbertEmbedder) -> None
     [kept] = ColbertExtract(vector_store=store, max_tokens=14).postprocess_nodes(found, query_str=QUESTION)
 
     assert kept.text == ANSWER
+
+
+def test_it_comes_back_from_a_dict_and_a_pickle() -> None:
+    extract = ColbertExtract("all-MiniLM-L6-v2-int8-128d", max_tokens=14)
+
+    for again in (ColbertExtract.from_dict(extract.to_dict()), pickle.loads(pickle.dumps(extract))):
+        assert again.to_dict() == extract.to_dict()
+        assert again._embedder.model_name == "all-MiniLM-L6-v2-int8-128d"
+
+
+def test_what_it_was_made_with_is_shared_by_a_copy_and_asked_for_by_a_dict(offline: ColbertEmbedder) -> None:
+    store = ColbertQdrantVectorStore("movies", offline)
+    extract = ColbertExtract(vector_store=store)
+
+    assert copy.deepcopy(extract)._extractor is extract._extractor
+    with pytest.raises(TypeError, match="vector_store="):
+        pickle.dumps(extract)
+    with pytest.raises(InvalidInput, match="give vector_store="):
+        ColbertExtract.from_dict(extract.to_dict())
+    assert ColbertExtract.from_dict(extract.to_dict(), vector_store=store)._embedder is extract._embedder
 
 
 def test_bad_input_is_named(offline: ColbertEmbedder) -> None:
