@@ -194,11 +194,6 @@ class ColbertQdrantRetriever(BaseRetriever):
             raise InvalidInput(
                 f"search_type={self.search_type!r} is of a store's search; base_retriever searches itself"
             )
-        twice = [
-            name for name in ("k", "score_threshold") if {name} <= self.search_kwargs.keys() & self.model_fields_set
-        ]
-        if twice:
-            raise InvalidInput(f"{twice[0]} is given twice, by itself and in search_kwargs")
         if self.vectorstore is not None:
             collection = self.vectorstore.collection
             self._reranker = ColbertReranker(collection.embedder, collection=collection)
@@ -300,7 +295,13 @@ class ColbertQdrantRetriever(BaseRetriever):
         return store.amax_marginal_relevance_search_with_score if diverse else store.asimilarity_search_with_score
 
     def _asked(self, call: Mapping[str, Any]) -> _Asked:
-        """Return what is asked for: a call's before `search_kwargs` before the fields; the filters of all of them."""
+        """Return what is asked for: a call's before `search_kwargs` before the fields; the filters of all of them.
+
+        A field is given where it is not the default: LangChain makes a configured retriever of all fields.
+        """
+        for name in ("k", "score_threshold"):
+            if name in self.search_kwargs and getattr(self, name) != type(self).model_fields[name].default:
+                raise InvalidInput(f"{name} is given twice, by itself and in search_kwargs")
         own = {"k": self.k, "score_threshold": self.score_threshold, **self.search_kwargs}
         search = own | {name: value for name, value in call.items() if value is not None}
         filters = [self.filter, self.search_kwargs.get("filter"), call.get("filter")]

@@ -118,6 +118,24 @@ class TestFields:
 
         assert ids(retriever.invoke(QUERY)) == everything[1:]
 
+    @pytest.mark.parametrize("own", [{}, {"search_kwargs": {"k": 1, "score_threshold": 0.0}}])
+    def test_configured_by_whoever_calls(self, store: ColbertQdrantVectorStore, own: dict[str, Any]) -> None:
+        field = "filter" if own else "search_kwargs"
+        retriever = ColbertQdrantRetriever(vectorstore=store, **own).configurable_fields(
+            **{field: ConfigurableField(id="it")}
+        )
+
+        config: Any = {"configurable": {"it": {"k": 1} if field == "search_kwargs" else {"year": {"$gt": 0}}}}
+
+        assert len(retriever.invoke(QUERY, config)) == 1
+
+    def test_what_is_given_twice_later_on_is_refused_when_it_is_used(self, store: ColbertQdrantVectorStore) -> None:
+        retriever = ColbertQdrantRetriever(vectorstore=store, search_kwargs={"k": 1})
+        retriever.k = 3
+
+        with pytest.raises(InvalidInput, match="k is given twice"):
+            retriever.invoke(QUERY)
+
     @pytest.mark.parametrize(
         "fields", [{}, {"k": 0}, {"top_k": 3}, {"embedding": "all-MiniLM-L6-v2-int8"}], ids=lambda fields: str(fields)
     )
