@@ -76,8 +76,13 @@ def check_thresholds(score_threshold: float | None, min_relevance: float | None)
     """
     if score_threshold is not None and not _is_finite(score_threshold):
         raise InvalidInput(f"score_threshold={score_threshold!r}: give a finite number")
-    if min_relevance is not None and not (_is_finite(min_relevance) and 0 <= min_relevance <= 1):
+    if min_relevance is not None and not is_share(min_relevance):
         raise InvalidInput(f"min_relevance={min_relevance!r}: give 0 to 1; score_threshold= takes a MaxSim")
+
+
+def is_share(number: Any) -> bool:
+    """Return whether this is a number from 0 to 1."""
+    return _is_finite(number) and 0 <= number <= 1
 
 
 def says_nothing(filter: models.Filter) -> bool:

@@ -131,6 +131,20 @@ def test_documents_are_deleted_by_id_place_and_filter(store: Path) -> None:
     assert "has no document with the id 'none'" in run("delete", "--path", store, "--id", "none", "--yes").stderr
 
 
+def test_a_document_that_is_named_twice_is_deleted_once(store: Path) -> None:
+    [place, record_id] = ["docs/backup.md:1", f"{store.parent}/docs/backup.md#1"]
+
+    assert answer("delete", "--path", store, "--id", place, "--id", record_id, "--yes")["deleted"] == 1
+
+
+def test_a_source_that_nothing_is_of_is_an_error(store: Path) -> None:
+    refused = run("delete", "--path", store, "--source", "docs", "--source", "typo", "--yes")
+
+    assert refused.exit_code == 1
+    assert "has nothing of --source 'typo'; nothing was deleted" in refused.stderr
+    assert answer("delete", "--path", store, "--source", "docs", "--filter", "year=1", "--yes")["deleted"] == 0
+
+
 def test_nothing_is_deleted_without_a_yes(store: Path) -> None:
     unanswered = run("delete", "--path", store, "--source", "docs")
 

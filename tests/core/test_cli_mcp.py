@@ -135,9 +135,10 @@ async def test_documents_are_added_and_deleted_where_told_so(notes: MultivectorC
         again = await answer(client, "add", text="a new one", id="n")
         taken = await refusal(client, "add", text="another", id="own")
         missing = await refusal(client, "delete", ids=["n", "none"])
-        deleted = await answer(client, "delete", ids=["n"])
+        deleted = await answer(client, "delete", ids=["n", "n"])
 
     assert (added["documents"], again["documents"], deleted["documents"]) == (5, 5, 4)
+    assert deleted["deleted"] == 1
     assert "there is a document with the id 'own'" in taken
     assert "no document with the id 'none'" in missing
 

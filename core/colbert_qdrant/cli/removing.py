@@ -54,11 +54,11 @@ def delete(
         raise click.UsageError("Give --id alone, or one of --source and --without-source.")
     with target.to_search() as collection:
         if shown_ids:
-            doomed = [_existing(collection, shown) for shown in shown_ids]
+            doomed = list({it.id: it for it in (_existing(collection, shown) for shown in shown_ids)}.values())
         else:
             found = collection.scroll(filters.parsed(conditions, collection.layout))
             if names:
-                doomed = _of_sources(found, names, target)
+                doomed = _of_sources(found, names, target, are_all=not conditions)
             else:
                 doomed = [record for record in found if not (without_source and record.payload.get(sources.FILE_KEY))]
         remove(collection, doomed, target, yes=yes, to_json=to_json)
@@ -71,13 +71,13 @@ def _existing(collection: MultivectorCollection, shown: str) -> Record:
     return record
 
 
-def _of_sources(records: Iterable[Record], names: Sequence[str], target: Target) -> list[Record]:
-    """Return those of the records that are of one of the sources.
+def _of_sources(records: Iterable[Record], names: Sequence[str], target: Target, *, are_all: bool) -> list[Record]:
+    """Return those of the records that are of one of the sources; where these are all, each has some.
 
     Raises
     ------
     InvalidInput
-        One is the name of a source and of something else here, and there are records of both.
+        One is the name of a source and of something else here, and there are records of both; or of none.
     """
     wanted = [(name, Source(Path(name), name.rstrip("/") or name)) for name in names]
     wanted += [(name, Source.of(Path(name), is_shared=target.url is not None)) for name in names]
@@ -88,6 +88,8 @@ def _of_sources(records: Iterable[Record], names: Sequence[str], target: Target)
             if source.holds(record.payload.get(sources.FILE_KEY) or ""):
                 found[record.id] = record
                 meant.setdefault(name, set()).add(source.name)
+    if are_all and (unknown := next((name for name in names if name not in meant), None)) is not None:
+        raise InvalidInput(f"{target.described} has nothing of --source {unknown!r}; nothing was deleted")
     for name, places in meant.items():
         if len(places) > 1 and not is_absolute(name):
             [place] = places - {name.rstrip("/")}

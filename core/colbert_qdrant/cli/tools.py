@@ -169,7 +169,7 @@ class Tools:
 
     def delete(self, ids: Annotated[list[str], Field(description="Ids as search returns them.")]) -> dict[str, Any]:
         """Delete documents. An id that is not there is an error, and nothing is deleted."""
-        found = [self._existing(each).id for each in ids]
+        found = list(dict.fromkeys(self._existing(each).id for each in ids))
         self._collection.delete(found)
         return {"deleted": len(found), "documents": self._collection.count()}
 
