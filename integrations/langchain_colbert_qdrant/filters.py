@@ -68,7 +68,7 @@ def to_qdrant_filter(filter: FilterLike | None, layout: Layout) -> models.Filter
     - A `datetime.date` or an ISO 8601 string is ordered as a moment, without a time zone in UTC; `ordered` says which
       stored strings are.
     - A key that begins with the metadata's own and a dot (``"metadata.year"``), as Qdrant's paths do, means the same as
-      without.
+      without. An entry that is itself called so is found by a Qdrant filter alone.
 
     Examples
     --------

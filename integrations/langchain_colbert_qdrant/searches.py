@@ -10,6 +10,7 @@ from langchain_core.documents import Document
 from langchain_core.vectorstores import VectorStore
 from qdrant_client import models
 
+from colbert_qdrant.checks import is_share
 from colbert_qdrant.collection.operations import Query
 from colbert_qdrant.collection.points import Hit, check_multivector
 from colbert_qdrant.collection.sync import MultivectorCollection
@@ -33,6 +34,26 @@ class CollectionSearches(VectorStore, ABC):
 
     def __init__(self, collection: MultivectorCollection) -> None:
         self.collection = collection
+
+    @property
+    def collection_name(self) -> str:
+        """Of the collection."""
+        return self.collection.name
+
+    @property
+    def vector_name(self) -> str:
+        """Of the multivector."""
+        return self.collection.layout.vector_name
+
+    @property
+    def content_payload_key(self) -> str:
+        """Where a payload has the text."""
+        return self.collection.layout.content_key
+
+    @property
+    def metadata_payload_key(self) -> str:
+        """Where a payload has the metadata."""
+        return self.collection.layout.metadata_key
 
     def similarity_search(
         self, query: str, k: int = 4, filter: FilterLike | None = None, **kwargs: Any
@@ -218,18 +239,21 @@ class CollectionSearches(VectorStore, ABC):
 
 def check_threshold(score_threshold: float) -> float:
     """Return LangChain's threshold, which is one of relevance."""
-    if not 0 <= score_threshold <= 1:
+    if not is_share(score_threshold):
         raise InvalidInput(
-            f"score_threshold={score_threshold}: it is a relevance, from 0 to 1; MaxSim itself, which grows with the "
-            "query, is a threshold of collection.search"
+            f"score_threshold={score_threshold!r:.60}: it is a relevance, from 0 to 1; MaxSim itself, which grows with "
+            "the query, is a threshold of collection.search"
         )
     return score_threshold
 
 
 def _diverse(k: int, fetch_k: int, lambda_mult: float) -> dict[str, models.Mmr]:
     """Take LangChain's ``lambda_mult`` (1: relevance alone) for Qdrant's ``diversity`` (0: relevance alone)."""
-    if not 0 <= lambda_mult <= 1:
-        raise InvalidInput(f"lambda_mult={lambda_mult}: give 0 (the least alike) to 1 (the most relevant)")
+    if not is_share(lambda_mult):
+        raise InvalidInput(f"lambda_mult={lambda_mult!r:.60}: give 0 (the least alike) to 1 (the most relevant)")
+    for name, count in (("k", k), ("fetch_k", fetch_k)):
+        if isinstance(count, bool) or not isinstance(count, int):
+            raise InvalidInput(f"{name}={count!r:.60}: give a whole number")
     return {"mmr": models.Mmr(diversity=1 - lambda_mult, candidates_limit=max(k, fetch_k))}
 
 

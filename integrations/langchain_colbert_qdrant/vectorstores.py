@@ -400,16 +400,6 @@ class ColbertQdrantVectorStore(CollectionSearches):
         engine: Any = self.collection.engine
         return engine.client
 
-    @property
-    def collection_name(self) -> str:
-        """Of the collection."""
-        return self.collection.name
-
-    @property
-    def vector_name(self) -> str:
-        """Of the multivector."""
-        return self.collection.layout.vector_name
-
     def delete_collection(self) -> None:
         """Remove the collection with all that it holds; the store is of no use afterwards."""
         self.collection.drop()

@@ -11,7 +11,7 @@ from llama_index.core.schema import BaseNode
 from llama_index.core.vector_stores.types import MetadataFilters, VectorStoreQuery, VectorStoreQueryMode
 from qdrant_client import models
 
-from colbert_qdrant.checks import says_nothing
+from colbert_qdrant.checks import is_share, says_nothing
 from colbert_qdrant.collection import conditions
 from colbert_qdrant.collection.fingerprints import HASH_KEY
 from colbert_qdrant.collection.foreign import LLAMA_INDEX
@@ -185,8 +185,8 @@ class Calls:
             )
         if alpha is None:
             return {}
-        if not 0 <= alpha <= 1:
-            raise InvalidInput(f"alpha={alpha}: give a number from 0 (words alone) to 1 (meaning alone)")
+        if not is_share(alpha):
+            raise InvalidInput(f"alpha={alpha!r:.60}: give a number from 0 (words alone) to 1 (meaning alone)")
         if further.get("final") is not None:
             says = f"alpha={alpha}" if alpha == query.alpha else f"the mode {_named(query.mode)!r}"
             raise InvalidInput(f"{says} and final= each say what orders the nodes: give one of them")
@@ -243,9 +243,9 @@ def _mmr(query: VectorStoreQuery, further: dict[str, Any]) -> models.Mmr:
     """Take the options of the mode MMR out of a query's."""
     threshold = further.pop("mmr_threshold", query.mmr_threshold)
     threshold = MMR_THRESHOLD if threshold is None else threshold
-    if not 0 <= threshold <= 1:
+    if not is_share(threshold):
         raise InvalidInput(
-            f"mmr_threshold={threshold}: give a number from 0 (the least alike) to 1 (the most relevant)"
+            f"mmr_threshold={threshold!r:.60}: give a number from 0 (the least alike) to 1 (the most relevant)"
         )
     factor = further.pop("mmr_prefetch_factor", MMR_CANDIDATES)
     candidates = further.pop("mmr_prefetch_k", None) or int(factor * query.similarity_top_k)

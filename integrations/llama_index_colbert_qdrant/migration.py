@@ -57,6 +57,18 @@ def refuse(arguments: Mapping[str, Any], of: str) -> None:
         raise InvalidInput(f"{name}= is no argument of {of}{instead}")
 
 
+def check_limit(limit: int | None) -> None:
+    """Refuse a limit that is none; what counts from the end of a list here does not there.
+
+    Raises
+    ------
+    InvalidInput
+        It is below 0, or no whole number.
+    """
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
+        raise InvalidInput(f"limit={limit!r:.60}: give a whole number from 0 on, or None for all")
+
+
 def indexes_of(
     indexes: Mapping[str, Index] | None, payload_indexes: Sequence[Mapping[str, Any]] | None
 ) -> dict[str, Index]:

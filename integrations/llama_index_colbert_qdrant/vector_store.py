@@ -45,9 +45,8 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
     """Nodes stored as one vector a token and found by MaxSim: text in, text queries.
 
     The store encodes nodes and queries itself; embeddings of queries are never looked at, those of nodes only where
-    `embed_model` says whose they are. What it writes
-    LangChain's ``ColbertQdrantVectorStore`` reads, and the other way round. There is nothing to persist: a store
-    on the same place finds its nodes again.
+    `embed_model` says whose they are. What it writes LangChain's ``ColbertQdrantVectorStore`` reads, and the other way
+    round. There is nothing to persist: a store on the same place finds its nodes again.
 
     Constructing it opens the collection and waits for a server; the asynchronous methods leave the event loop free.
 
@@ -391,10 +390,10 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
     ) -> list[BaseNode]:
         """Return nodes by id, in that order, by filters, those of the ids that pass the filters, or all of them.
 
-        Ids that are not stored are left out. Nodes come a page at a time, without vectors, and so many as `limit` says
-        at most.
+        Ids that are not stored are left out. Nodes come a page at a time, without vectors, and at most `limit` of them.
         """
         migration.refuse(kwargs, "get_nodes")
+        migration.check_limit(limit)
         if node_ids is not None and filters is None:
             return [as_node(record) for record in self._collection.get(node_ids)[:limit]]
         records = self._collection.scroll(self._calls.selection(node_ids, filters))
@@ -409,6 +408,7 @@ class ColbertQdrantVectorStore(BasePydanticVectorStore):
     ) -> list[BaseNode]:
         """Do as `get_nodes` does, without blocking."""
         migration.refuse(kwargs, "aget_nodes")
+        migration.check_limit(limit)
         if node_ids is not None and filters is None:
             return [as_node(record) for record in (await self._collection.as_async().get(node_ids))[:limit]]
         nodes: list[BaseNode] = []

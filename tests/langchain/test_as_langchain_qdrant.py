@@ -101,6 +101,7 @@ class TestFromTexts:
 
         points, _ = store.client.scroll(collection_name=store.collection_name, limit=10, with_vectors=True)
         assert store.vector_name == vector_name
+        assert (store.content_payload_key, store.metadata_payload_key) == ("page_content", "metadata")
         assert all(vector_name in point.vector if vector_name else len(point.vector) == 2 for point in points)
 
     @VECTOR_NAMES

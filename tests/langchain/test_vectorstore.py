@@ -187,6 +187,20 @@ class TestSearching:
         with pytest.raises(InvalidInput, match="a relevance, from 0 to 1"):
             store.similarity_search(QUERY, score_threshold=3.5)
 
+    @pytest.mark.parametrize("threshold", ["0.5", True, float("nan")])
+    def test_a_score_threshold_that_is_no_number_is_refused(
+        self, store: ColbertQdrantVectorStore, threshold: Any
+    ) -> None:
+        with pytest.raises(InvalidInput, match="score_threshold="):
+            store.similarity_search(QUERY, score_threshold=threshold)
+
+    @pytest.mark.parametrize("options", [{"lambda_mult": None}, {"lambda_mult": "1"}, {"fetch_k": None}, {"k": "2"}])
+    def test_numbers_of_mmr_that_are_none_are_refused(
+        self, store: ColbertQdrantVectorStore, options: dict[str, Any]
+    ) -> None:
+        with pytest.raises(InvalidInput, match=f"{next(iter(options))}="):
+            store.max_marginal_relevance_search(QUERY, **options)
+
     def test_score_threshold_of_langchains_own_search(self, store: ColbertQdrantVectorStore) -> None:
         second = store.similarity_search_with_relevance_scores(QUERY, k=4)[1][1]
 

@@ -431,6 +431,17 @@ def test_delete_nodes_without_a_choice_is_an_error(movies: ColbertQdrantVectorSt
     assert ids(movies) == IDS
 
 
+@pytest.mark.parametrize("node_ids", [None, sorted(IDS)])
+@pytest.mark.parametrize("limit", [-1, "1", 1.0, True])
+async def test_a_limit_that_is_none_is_refused(
+    movies: ColbertQdrantVectorStore, node_ids: list[str] | None, limit: Any
+) -> None:
+    with pytest.raises(InvalidInput, match="limit="):
+        movies.get_nodes(node_ids, limit=limit)
+    with pytest.raises(InvalidInput, match="limit="):
+        await movies.aget_nodes(node_ids, limit=limit)
+
+
 def test_clear_leaves_an_empty_store(movies: ColbertQdrantVectorStore) -> None:
     movies.clear()
     assert ids(movies) == set()
