@@ -244,16 +244,16 @@ def test_a_row_without_an_id_that_changed_replaces_what_it_was(
         ("a.txt", "one", ""),
     ],
 )
-@pytest.mark.parametrize("source", ["docs", "docs/a"])
+@pytest.mark.parametrize("is_alone", [False, True])
 def test_a_file_that_was_emptied_leaves_nothing_behind(
-    shell: Shell, stored: Stored, file: str, before: str, after: str, source: str
+    shell: Shell, stored: Stored, file: str, before: str, after: str, is_alone: bool
 ) -> None:
     write("docs/b.jsonl", [{"text": "of another file"}])
     write(f"docs/{file}", before)
     shell("index", "docs")
     write(f"docs/{file}", after)
 
-    again = shell("index", source if source == "docs" else f"docs/{file}")
+    again = shell("index", f"docs/{file}" if is_alone else "docs")
 
     assert again.exit_code == 0
     assert list(stored().values()) == ["of another file"]
