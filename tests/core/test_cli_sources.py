@@ -145,6 +145,20 @@ def test_a_document_that_another_program_stored_is_not_overwritten(shell: Shell,
     assert stored() == {"1": "by hand", "2": "the same"}
 
 
+def test_a_row_may_spell_its_uuid_as_it_is_not_stored(shell: Shell, words: Any, stored: Stored) -> None:
+    one, other = "01234567-89ab-cdef-0123-456789abcdef", "11234567-89ab-cdef-0123-456789abcdef"
+    with MultivectorCollection("documents", words, path="store") as collection:
+        collection.add(["by hand"], ids=[one])
+    write("a.jsonl", [{"_id": one.replace("-", ""), "text": "from a"}, {"_id": other, "text": "stays"}])
+
+    result = shell("index", "a.jsonl")
+    write("a.jsonl", [{"_id": other.replace("-", ""), "text": "stays"}])
+    shell("prune", "a.jsonl", "--yes")
+
+    assert f"the id '{one}' is another document's" in result.stderr
+    assert stored() == {one: "by hand", other: "stays"}
+
+
 def test_equal_rows_of_two_files_are_two_documents(shell: Shell, stored: Stored) -> None:
     write("a.jsonl", [{"text": "same"}])
     write("b.jsonl", [{"text": "same"}])

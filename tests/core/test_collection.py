@@ -285,6 +285,25 @@ def test_ids_may_be_integers_and_uuids(collection: MultivectorCollection) -> Non
     assert [record.id for record in collection.get([7, str(unique)])] == ["7", str(unique)]
 
 
+def test_a_uuid_is_the_same_with_its_hyphens_and_without(collection: MultivectorCollection) -> None:
+    """``uuid4().hex`` is what langchain-qdrant and mcp-server-qdrant name their points by."""
+    unique = uuid.uuid4()
+    collection.add(["red apple"], ids=[unique.hex])
+
+    both = [record.id for record in collection.get([str(unique), unique.hex])]
+    scores = collection.score("red", [unique.hex, str(unique)])
+    with pytest.raises(InvalidInput, match="stands twice in this call"):
+        collection.add(["one", "two"], ids=[unique.hex, unique])
+    replaced = collection.add(["red apple"], ids=[unique])
+
+    assert both == [unique.hex, unique.hex]  # as it was given
+    assert list(scores) == [unique.hex, str(unique)]
+    assert (replaced.updated, replaced.encoded) == (1, 0)
+    assert collection.search("red")[0].id == str(unique)
+    collection.delete([unique.hex])
+    assert collection.count() == 0
+
+
 def test_without_ids_the_same_record_is_stored_once(collection: MultivectorCollection) -> None:
     first = collection.add(["same", "same", "other"], [{}, {}, {}])
     second = collection.add(["same"], [{"but": "other metadata"}])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,7 +14,7 @@ from qdrant_client.models import SearchParams
 from colbert_qdrant import AsyncMultivectorCollection, Bm25, MultivectorCollection, Muvera, aevaluate, evaluate
 from colbert_qdrant.errors import InvalidInput, MissingExtra
 from colbert_qdrant.evaluation import quality
-from colbert_qdrant.evaluation.report import Evaluation, Setting
+from colbert_qdrant.evaluation.report import Estimate, Evaluation, Setting
 
 NAMES = [
     f"{animal}-{place}"
@@ -164,6 +165,16 @@ def test_judged_records_that_are_not_there_are_named(filled: MultivectorCollecti
 
     assert evaluation.missing == ("fox-moon",)
     assert "fox-moon: nothing can find them" in str(evaluation)
+
+
+def test_a_judged_record_may_be_spelled_as_it_is_not_stored(collection: MultivectorCollection) -> None:
+    unique = uuid.uuid4()
+    collection.add(["fox barn", "otter lake"], ids=[unique, "other"])
+
+    evaluation = evaluate(collection, ["fox barn"], {"fox barn": unique.hex})
+
+    assert evaluation.missing == ()
+    assert evaluation.searches[0].ndcg == Estimate(1, 1, 1)
 
 
 def test_a_tenant_is_measured_by_its_own_documents(make_collection: Make) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,17 @@ async def test_the_asynchronous_face_finds_the_same(museum: MultivectorCollectio
     assert passage.text == ANSWER
     spans = [match.span for match in (await face.explain(QUESTION, "museum")).matches]
     assert spans == [match.span for match in museum.explain(QUESTION, "museum").matches]
+
+
+def test_what_is_asked_for_by_another_spelling_of_an_id_comes_under_it(
+    make_collection: Callable[..., MultivectorCollection], offline: ColbertEmbedder
+) -> None:
+    unique = uuid.uuid4()
+    collection = make_collection(offline)
+    collection.add([ANSWER], ids=[unique])
+
+    assert list(collection.passages(QUESTION, [unique.hex])) == [unique.hex]
+    assert list(collection.encoded([unique.hex, str(unique)])) == [unique.hex, str(unique)]
 
 
 def _texts(found: dict[str, tuple[Any, ...]]) -> dict[str, list[str]]:

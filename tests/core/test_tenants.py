@@ -253,6 +253,12 @@ def test_the_tenant_has_an_index_of_its_kind(make_collection: Make, place: dict[
     assert collection.indexes() == expected
 
 
+def test_a_uuid_is_one_id_in_both_its_spellings_for_a_tenant_too() -> None:
+    unique = "01234567-89ab-cdef-0123-456789abcdef"
+
+    assert point_id(unique, "ours") == point_id(unique.replace("-", ""), "ours") != point_id(unique)
+
+
 def test_a_tenants_points_are_named_by_tenant_and_id() -> None:
     ids = {point_id(i, tenant) for i in IDS for tenant in (None, "a", "b")}
 

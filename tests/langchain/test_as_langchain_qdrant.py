@@ -461,6 +461,19 @@ class TestUpgraded:
         assert found == Document(id=UUIDS[1], page_content="green pear", metadata=PAGES[1])
         assert texts(filtered) == ["yellow plum"]
 
+    async def test_goes_by_the_ids_that_were_returned(
+        self, client: QdrantClient, words: WordEmbedder, call: Call
+    ) -> None:
+        """They are ``uuid4().hex``, and Qdrant keeps the UUIDs."""
+        returned, dense = [uuid.UUID(key).hex for key in UUIDS], DeterministicFakeEmbedding(size=8)
+        store = await call(ColbertQdrantVectorStore, "upgrade", "fruits", words, dense=dense, client=client)
+
+        assert texts(await call(store, "get_by_ids", returned)) == TEXTS
+        await call(store, "delete", returned[:1])
+        await call(store, "add_texts", ["green pear, ripe"], ids=[returned[1]])
+        assert texts(await call(store, "get_by_ids", returned)) == ["green pear, ripe", *TEXTS[2:]]
+        assert client.count("fruits").count == len(TEXTS) - 1
+
 
 class Sparse:
     """Stands for a sparse embedding of langchain-qdrant."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from qdrant_client import models
 
     from colbert_qdrant import MultivectorCollection, Record
+    from colbert_qdrant.collection.ids import PointId
 
 SOURCE_KEY = "_source"
 FILE_KEY = "_file"
@@ -41,24 +42,24 @@ def without_taken(collection: MultivectorCollection, corpus: Corpus) -> tuple[li
     taken: dict[int, str] = {}
     naming = [(number, document) for number, document in enumerate(corpus.documents) if document.names_itself]
     for at in range(0, len(naming), _PAGE):
-        page = [(number, document) for number, document in naming[at : at + _PAGE] if _is_id(document.id)]
-        stored = {record.id: record for record in collection.get([document.id for _, document in page])}
+        page = [(number, it) for number, it in naming[at : at + _PAGE] if _point_of(it.id) is not None]
+        stored = {_point_of(record.id): record for record in collection.get([document.id for _, document in page])}
         for number, document in page:
-            record = stored.get(str(document.id))
+            record = stored.get(_point_of(document.id))
             if record is not None and (reason := _conflict(record, document)) is not None:
                 taken[number] = reason
     failed = [Failed(corpus.documents[number].where, reason) for number, reason in taken.items()]
     return [document for number, document in enumerate(corpus.documents) if number not in taken], failed
 
 
-def _is_id(record_id: object) -> bool:
+def _point_of(record_id: object) -> PointId | None:
+    """Return what is the same for each spelling of an id; ``None`` for what is none."""
     from colbert_qdrant.collection.ids import point_id
 
     try:
-        point_id(record_id)  # type: ignore[arg-type]  # a row may hold anything: `add` says what is wrong
+        return point_id(record_id)  # type: ignore[arg-type]  # a row may hold anything: `add` says what is wrong
     except InvalidInput:
-        return False
-    return True
+        return None
 
 
 def _conflict(record: Record, document: Document) -> str | None:
@@ -94,8 +95,8 @@ def leftovers(
     kept = {id(document) for document in stored}
     files = corpus.chunked if source.path == STDIN else corpus.whole
     files = files - {document.file for document in corpus.documents if id(document) not in kept}
-    now = {document.id for document in corpus.documents}
-    old = (record for record in of_files(collection, files) if record.id not in now)
+    now = {_point_of(document.id) for document in corpus.documents}
+    old = (record for record in of_files(collection, files) if _point_of(record.id) not in now)
     return [it.id for it in old if (file := it.payload[FILE_KEY]) in corpus.chunked or it.id.startswith(f"{file}#")]
 
 
@@ -111,7 +112,7 @@ def gone(collection: MultivectorCollection, source: Source, corpus: Corpus | Non
     corpus
         All that is in the source now. Of a file that was read, the documents that it no longer has are gone as well.
     """
-    now = {str(document.id) for document in corpus.documents} if corpus else set()
+    now = {_point_of(document.id) for document in corpus.documents} if corpus else set()
     whole = corpus.whole if corpus else set()
     there: dict[str, bool] = {}
     ids: dict[str, list[str]] = {}
@@ -119,7 +120,7 @@ def gone(collection: MultivectorCollection, source: Source, corpus: Corpus | Non
         file = record.payload[FILE_KEY]
         if file not in there:
             there[file] = _may_be_there(source, file)
-        if not there[file] or (file in whole and record.id not in now):
+        if not there[file] or (file in whole and _point_of(record.id) not in now):
             ids.setdefault(file, []).append(record.id)
     return ids
 

@@ -30,9 +30,11 @@ def passages(
     if limit < 1:
         raise InvalidInput(f"limit={limit}: give at least 1 passage of each")
     [vectors] = yield from operations.encoded(layout, [query])
-    records = yield from operations.get(layout, ids, with_vectors=True)
-    found = yield Compute(lambda embedder: [cited(record, vectors, limit, embedder) for record in records])
-    return {record.id: each for record, each in zip(records, found, strict=True)}
+    records = dict((yield from operations.asked_for(layout, ids, with_vectors=True)))
+    found: dict[str, tuple[Passage, ...]] = yield Compute(
+        lambda embedder: {asked: cited(record, vectors, limit, embedder) for asked, record in records.items()}
+    )
+    return found
 
 
 def explanation(layout: Layout, query: str, record_id: RecordId) -> Operation[Explanation]:
@@ -63,13 +65,13 @@ def source_of(record: Record) -> str:
 
 def encoded(layout: Layout, ids: Sequence[RecordId]) -> Operation[dict[str, EncodedText]]:
     """Fetch records with their token vectors and the place of each; see `MultivectorCollection.encoded`."""
-    records = yield from operations.get(layout, ids, with_vectors=True)
+    records = dict((yield from operations.asked_for(layout, ids, with_vectors=True)))
     if not records:
         return {}
 
     def place(embedder: Embedder) -> dict[str, EncodedText]:
         check_citable(embedder)
-        return {record.id: _placed(record, embedder) for record in records if _agrees(record, embedder)}
+        return {asked: _placed(record, embedder) for asked, record in records.items() if _agrees(record, embedder)}
 
     found: dict[str, EncodedText] = yield Compute(place)
     return found

@@ -35,8 +35,9 @@ _MAX_INT_ID = 2**64
 def point_id(record_id: RecordId, tenant: str | None = None) -> PointId:
     """Return the id Qdrant knows a record by; the same id is another point for each tenant.
 
-    A canonical UUID stays as it is, a canonical unsigned 64-bit integer becomes an int, any other string becomes a
-    UUID of version 5 derived from it (RFC 9562). Qdrant takes no other ids.
+    A UUID in lower case stays what it is, with its hyphens or without (``uuid4().hex``, as langchain-qdrant returns
+    its ids): both spellings name one point. A canonical unsigned 64-bit integer becomes an int, any other string a UUID
+    of version 5 derived from it (RFC 9562). Qdrant takes no other ids.
 
     Raises
     ------
@@ -44,11 +45,12 @@ def point_id(record_id: RecordId, tenant: str | None = None) -> PointId:
         An empty string, a negative number, or something that is no id at all.
     """
     text = id_text(record_id)
+    spelled = _uuid_of(text)
     if tenant is not None:
-        return str(uuid.uuid5(uuid.uuid5(_TENANT_NAMESPACE, tenant), text))
+        return str(uuid.uuid5(uuid.uuid5(_TENANT_NAMESPACE, tenant), spelled or text))
     if text.isdecimal() and text.isascii() and text == str(int(text)) and int(text) < _MAX_INT_ID:
         return int(text)
-    return text if _is_canonical_uuid(text) else str(uuid.uuid5(_ID_NAMESPACE, text))
+    return spelled or str(uuid.uuid5(_ID_NAMESPACE, text))
 
 
 def id_text(record_id: object) -> str:
@@ -109,8 +111,12 @@ def id_of(point: models.Record | models.ScoredPoint, payload: Mapping[str, Any],
     return str(point.id)
 
 
-def _is_canonical_uuid(text: str) -> bool:
+def _uuid_of(text: str) -> str | None:
+    """Return the UUID that a text spells in lower case, with its hyphens; ``None`` where it is none."""
+    if len(text) not in (32, 36):
+        return None
     try:
-        return len(text) == 36 and str(uuid.UUID(text)) == text
+        spelled = uuid.UUID(text)
     except ValueError:
-        return False
+        return None
+    return str(spelled) if text in (str(spelled), spelled.hex) else None

@@ -15,7 +15,7 @@ from qdrant_client import models
 
 from colbert_qdrant.checks import check_query
 from colbert_qdrant.collection import conditions, copies, foreign, numbers, points
-from colbert_qdrant.collection.ids import ID_KEY, PointId, RecordId, check_ids, point_id
+from colbert_qdrant.collection.ids import ID_KEY, PointId, RecordId, check_ids, id_text, point_id
 from colbert_qdrant.collection.json_values import MAX_DEPTH, check_metadata
 from colbert_qdrant.collection.patience import READING, patient
 from colbert_qdrant.collection.points import Record
@@ -63,17 +63,22 @@ def attributes(step: Step) -> dict[str, Any] | None:
 
 def get(layout: Layout, ids: Sequence[RecordId], *, with_vectors: bool) -> Operation[list[Record]]:
     """Fetch records in the order of their ids; ids that are not stored are left out."""
-    wanted = [point_id(record_id, layout.tenant) for record_id in check_ids(ids)]
+    return [record for _, record in (yield from asked_for(layout, ids, with_vectors=with_vectors))]
+
+
+def asked_for(layout: Layout, ids: Sequence[RecordId], *, with_vectors: bool) -> Operation[list[tuple[str, Record]]]:
+    """Fetch records as `get` does, each behind the id that asked for it, which may be stored in another spelling."""
+    wanted = [(id_text(record_id), point_id(record_id, layout.tenant)) for record_id in check_ids(ids)]
     if not wanted:
         return []
     arguments = {
         "collection_name": layout.name,
-        "ids": list(dict.fromkeys(wanted)),
+        "ids": list(dict.fromkeys(qdrant_id for _, qdrant_id in wanted)),
         "with_payload": True,
         "with_vectors": with_vectors_of(layout, with_vectors),
     }
     found = {point.id: point for point in (yield from patient(Call("retrieve", arguments), READING))}
-    return [points.to_record(found[qdrant_id], layout) for qdrant_id in wanted if qdrant_id in found]
+    return [(asked, points.to_record(found[qdrant_id], layout)) for asked, qdrant_id in wanted if qdrant_id in found]
 
 
 def delete(layout: Layout, ids: Iterable[RecordId] | None, filter: models.Filter | None) -> Operation[None]:

@@ -89,31 +89,31 @@ def score(
     """
     ids = check_ids(ids)
     keys = [point_id(record_id, layout.tenant) for record_id in ids]
-    wanted = dict(zip(keys, map(id_text, ids), strict=True))
     if texts is not None and len(texts) != len(ids):
         raise InvalidInput(f"{len(texts)} texts for {len(ids)} ids: give one for each")
     pairs = [] if texts is None else list(zip(keys, texts, strict=True))
     stated = dict(pairs)
     contested = {key for key, text in pairs if text != stated[key]}  # one score can't be that of two texts
-    if not wanted:
+    if not keys:
         return {}
     [vectors] = yield from encoded(layout, [query])
     arguments = {
         "collection_name": layout.name,
         "query": vectors,
         "using": layout.using,
-        "query_filter": has_id(wanted),
+        "query_filter": has_id(dict.fromkeys(keys)),
         "search_params": models.SearchParams(exact=True),
-        "limit": len(wanted),
+        "limit": len(keys),
         "with_payload": [HASH_KEY, layout.content_key] if stated else False,
     }
     response = yield from patient(Call("query_points", arguments), READING)
-    return {
-        wanted[point.id]: points.score_of(point)
+    scores = {
+        point.id: points.score_of(point)
         for point in response.points
         if not stated
         or (point.id not in contested and stands_for(point.payload or {}, stated[point.id], layout, settings))
     }
+    return {id_text(asked): scores[key] for asked, key in zip(ids, keys, strict=True) if key in scores}
 
 
 def _asked_of_qdrant(options: SearchOptions) -> SearchOptions:

@@ -208,9 +208,9 @@ class MultivectorCollection(ManagedCollection):
         metadatas
             One mapping of JSON values a text, or ``None``.
         ids
-            One a text: any string, an integer or a UUID. Without one the id is derived from text and metadata, and
-            from `extras`, `encoded_as` and `vectors` where they are given, so that adding the same again changes
-            nothing.
+            One a text: any string, an integer or a UUID, which is the same with its hyphens and without. Without one
+            the id is derived from text and metadata, and from `extras`, `encoded_as` and `vectors` where they are
+            given, so that adding the same again changes nothing.
         extras
             Further payload keys a text, each with a leading underscore, beside text and metadata.
         encoded_as

@@ -79,13 +79,14 @@ def evaluated(
     count = yield from operations.count(layout, None)
     if not count:
         raise InvalidInput(f"collection {layout.name!r} is empty: there is nothing to find")
-    there = yield from operations.get(layout, questions.judged, with_vectors=False)
-    missing = sorted({*questions.judged} - {record.id for record in there})
+    there = dict((yield from operations.asked_for(layout, questions.judged, with_vectors=False)))
+    missing = sorted({*questions.judged} - there.keys())
     if missing and not there:
         raise InvalidInput(
             f"none of the {len(missing):,} records that qrels names is in collection {layout.name!r}, such as "
             f"{missing[0]!r:.60}: are these the ids it was filled with?"
         )
+    questions = questions.naming({asked: record.id for asked, record in there.items()})
     info = yield Call("get_collection", {"collection_name": layout.name})
     settings = {**settings, **schema.remembered(info)}  # whoever opens it may pool otherwise than it was made
     sample = yield from _sample(layout)

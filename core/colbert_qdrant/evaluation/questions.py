@@ -39,6 +39,14 @@ class Questions:
         """The ids of all records that answer something."""
         return list(dict.fromkeys(record for grades in (self.grades or {}).values() for record in grades))
 
+    def naming(self, ids: Mapping[str, str]) -> Questions:
+        """Return the same questions with these ids in place of those that stand for them, as a search gives them."""
+        if self.grades is None:
+            return self
+        each = self.grades.items()
+        named = {name: {ids.get(record, record): grade for record, grade in grades.items()} for name, grades in each}
+        return Questions(self.queries, named)
+
 
 def as_questions(queries: Mapping[str, Query] | Iterable[str], qrels: Mapping[str, Grades] | None) -> Questions:
     """Check questions and judgements.
