@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import pytest
@@ -10,8 +11,15 @@ from qdrant_client import QdrantClient, models
 
 from colbert_qdrant import AsyncMultivectorCollection, Bm25, Dense, MultivectorCollection
 from colbert_qdrant.collection import ingest
+from colbert_qdrant.collection.ids import point_id
 from colbert_qdrant.embedders import NoEmbedder
-from colbert_qdrant.errors import CollectionMismatch, CollectionNotFound, InvalidInput, UnsupportedByEngine
+from colbert_qdrant.errors import (
+    CollectionMismatch,
+    CollectionNotFound,
+    EngineUnavailable,
+    InvalidInput,
+    UnsupportedByEngine,
+)
 from conftest import WordEmbedder
 
 Make = Callable[..., MultivectorCollection]
@@ -200,9 +208,49 @@ def test_metadata_is_set_without_encoding(fruits: MultivectorCollection) -> None
 
 
 def test_none_takes_a_key_away(fruits: MultivectorCollection) -> None:
-    fruits.set_metadata(["a"], {"tags": None})
+    """As engines have it; `add` stores it, and so does a value that holds it."""
+    fruits.set_metadata(["a"], {"tags": None, "missing": None, "deep": {"null": None}})
+    fruits.add(["black tiger"], [{"tags": None}], ["tiger"])
 
-    assert fruits.get(["a"])[0].metadata == {"color": "red"}
+    assert fruits.get(["a"])[0].metadata == {"color": "red", "deep": {"null": None}}
+    assert fruits.get(["tiger"])[0].metadata == {"tags": None}
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["before the first write", "before the second"])
+def test_what_is_deleted_while_metadata_is_set_leaves_nothing_half_written(
+    fruits: MultivectorCollection, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    call, writes = fruits.engine.call, count()
+
+    def racing(method: str, arguments: Any) -> Any:
+        if method == "set_payload" and next(writes) == number:  # as another thread may
+            call("delete", {"collection_name": fruits.name, "points_selector": [point_id("b")], "wait": True})
+        return call(method, arguments)
+
+    monkeypatch.setattr(fruits.engine, "call", racing)
+
+    fruits.set_metadata(IDS, {"price": 1 / 11})
+
+    assert [(record.id, record.metadata["price"]) for record in fruits.get(IDS)] == [("a", 1 / 11), ("c", 1 / 11)]
+    assert "b" not in {record.id for record in fruits.scroll()}
+
+
+def test_metadata_whose_second_write_fails_shows_no_number_that_nobody_set(
+    fruits: MultivectorCollection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fruits.set_metadata(IDS, {"price": 2.5})
+    call, writes = fruits.engine.call, count()
+
+    def failing(method: str, arguments: Any) -> Any:
+        if method == "set_payload" and next(writes):
+            raise EngineUnavailable("away")
+        return call(method, arguments)
+
+    monkeypatch.setattr(fruits.engine, "call", failing)
+
+    with pytest.raises(EngineUnavailable):
+        fruits.set_metadata(IDS, {"price": 1 / 11})
+    assert [record.metadata["price"] for record in fruits.get(IDS)] == [2.5] * 3
 
 
 def test_setting_nothing_changes_nothing(fruits: MultivectorCollection) -> None:

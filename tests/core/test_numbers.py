@@ -192,6 +192,26 @@ def test_metadata_that_is_set_later_is_as_given_too(collection: MultivectorColle
     assert collection.get(["a"])[0].metadata == {"price": 3.5, "kept": ELEVENTH}
 
 
+@pytest.mark.parametrize("key", ["price", "deep"])
+def test_what_is_set_later_is_not_taken_for_the_number_that_was_there(
+    collection: MultivectorCollection, key: str
+) -> None:
+    def metadata(number: Any) -> dict[str, Any]:
+        return {"price": number, "deep": [{"price": number}]}
+
+    near = numbers.survivor(ELEVENTH)  # what is stored in place of the other
+    collection.add(["text", "other"], [metadata(ELEVENTH), {"kept": ELEVENTH}], ids=["a", "b"])
+
+    collection.set_metadata(["a", "b"], {key: metadata(near)[key]})
+
+    first, second = collection.get(["a", "b"])
+    assert first.metadata == {**metadata(ELEVENTH), key: metadata(near)[key]}
+    assert second.metadata == {"kept": ELEVENTH, key: metadata(near)[key]}
+    assert collection.add(["text"], [first.metadata], ids=["a"]).unchanged == 1
+    collection.set_metadata(["a"], {"price": "text", "deep": None})
+    assert collection.add(["text"], [{"price": "text"}], ids=["a"]).unchanged == 1
+
+
 def test_what_others_put_beside_us_changes_nothing(make_collection: Callable[..., MultivectorCollection]) -> None:
     collection = make_collection()
     collection.add(["text"], [{"price": ELEVENTH}], ids=["1"])
@@ -199,7 +219,9 @@ def test_what_others_put_beside_us_changes_nothing(make_collection: Callable[...
 
     collection.engine.call("set_payload", {**name, "payload": {"_exact": {'["metadata"': "x", "[1": None}}})
     assert collection.get(["1"])[0].metadata == {"price": numbers.survivor(ELEVENTH)}
+    collection.set_metadata(["1"], {"price": 2.5})
     collection.engine.call("set_payload", {**name, "payload": {"_exact": "mine"}})
+    collection.set_metadata(["1"], {"price": numbers.survivor(ELEVENTH)})
     assert collection.get(["1"])[0].metadata == {"price": numbers.survivor(ELEVENTH)}
 
 

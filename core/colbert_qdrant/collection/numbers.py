@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time
 from typing import Any, TypeAlias, TypeVar
 
@@ -101,6 +101,26 @@ def restored(payload: Mapping[str, Any]) -> Mapping[str, Any]:
         return given if survivor(given) == number else number
 
     return {key: _each_float(value, (key,), restore) for key, value in payload.items()}
+
+
+def below(exact: Any, paths: Sequence[Path]) -> list[str]:
+    """Return the keys of those numbers that stand at a path or below one; all paths are of one length.
+
+    Parameters
+    ----------
+    exact
+        What a point has under `EXACT_KEY`.
+    paths
+        In its payload.
+    """
+    return [name for name in (exact if isinstance(exact, Mapping) else ()) if _path_of(name)[: len(paths[0])] in paths]
+
+
+def _path_of(name: str) -> Path:
+    try:
+        return tuple(json.loads(name))
+    except (TypeError, ValueError, RecursionError):  # written by somebody else
+        return ()
 
 
 def in_filter(condition: Filter) -> Filter:

@@ -113,24 +113,50 @@ def set_metadata(layout: Layout, ids: Iterable[RecordId], metadata: Mapping[str,
     foreign.check_writable(layout)
     values = check_metadata(metadata)
     wanted = list(dict.fromkeys(point_id(record_id, layout.tenant) for record_id in check_ids(ids)))
-    nested: list[PointId] = []
-    flat: list[PointId] = []  # made by hand, metadata from top to bottom
+    nested: list[_Point] = []
+    flat: list[_Point] = []  # made by hand, metadata from top to bottom
     for at in range(0, len(wanted) if values else 0, SCROLL_PAGE):
         page = {"ids": wanted[at : at + SCROLL_PAGE], "with_payload": True, "with_vectors": False}
         for point in (yield Call("retrieve", {"collection_name": layout.name, **page})):
-            (nested if points.has_metadata(point.payload or {}, layout) else flat).append(point.id)
+            payload = point.payload or {}
+            there = nested if points.has_metadata(payload, layout) else flat
+            there.append((point.id, payload.get(numbers.EXACT_KEY)))
     if flat:
-        _check_flat(layout, values, flat[0])
+        _check_flat(layout, values, flat[0][0])
     below = conditions.path(layout.metadata_key) if nested else None
     for those, above, under in ((nested, (layout.metadata_key,), below), (flat, (), None)):
         surviving, exact = numbers.surviving(values, above)
+        paths = [(*above, key) for key in values]
         for at in range(0, len(those), SCROLL_PAGE):
-            for payload, key in ((surviving, under), (exact, numbers.EXACT_KEY)):
-                if payload:
-                    selected = those[at : at + SCROLL_PAGE]
-                    arguments = {"collection_name": layout.name, "payload": payload, "points": selected, "wait": True}
-                    yield Call("set_payload", arguments if key is None else {**arguments, "key": key})
+            page = those[at : at + SCROLL_PAGE]
+            # The values last: of a call that stops between, what is there tells numbers that nobody set from its own.
+            for payload, key, ids in [*_exact(page, paths, exact), (surviving, under, [point for point, _ in page])]:
+                # By a filter, which leaves out what was deleted meanwhile: of ids, one that is gone is an error.
+                selected = models.FilterSelector(filter=has_id(ids))
+                arguments = {"collection_name": layout.name, "payload": payload, "points": selected, "wait": True}
+                yield Call("set_payload", arguments if key is None else {**arguments, "key": key})
     return len(nested) + len(flat)
+
+
+_Point: TypeAlias = tuple[PointId, Any]
+"""A point, and what stands under `numbers.EXACT_KEY` in its payload."""
+
+
+def _exact(
+    page: Sequence[_Point], paths: Sequence[numbers.Path], exact: Mapping[str, str]
+) -> Iterator[tuple[dict[str, Any], str | None, list[PointId]]]:
+    """Yield what to set below which key of which points, so that exact numbers are those of what will be at the paths.
+
+    Where none is left, the key goes: the next `add` would take an empty one for a change.
+    """
+    stale = {point: numbers.below(kept, paths) for point, kept in page}
+    emptied = [] if exact else [point for point, kept in page if stale[point] and len(stale[point]) == len(kept)]
+    changed = [point for point in stale if (exact or stale[point]) and point not in emptied]
+    if emptied:
+        yield {numbers.EXACT_KEY: None}, None, emptied
+    if changed:
+        gone = dict.fromkeys(name for point in changed for name in stale[point])
+        yield {**gone, **exact}, numbers.EXACT_KEY, changed
 
 
 def _check_flat(layout: Layout, values: Mapping[str, Any], qdrant_id: PointId) -> None:

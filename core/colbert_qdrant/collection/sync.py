@@ -362,7 +362,8 @@ class MultivectorCollection(ManagedCollection):
         ids
             Of the records; those that are not stored are left out.
         metadata
-            JSON values by key. A value replaces the one that is there, with all that lies below it.
+            JSON values by key. A value replaces the one that is there, with all that lies below it; None removes the
+            key (deeper down, and in what `add` stores, it is JSON's null).
 
         Returns
         -------
