@@ -130,8 +130,9 @@ def test_a_boost_is_a_formula_over_the_payload(docs: MultivectorCollection) -> N
         assert hits[0].id == "b"
 
 
-def test_a_boost_works_on_a_blend(docs: MultivectorCollection) -> None:
-    final = Blend({"maxsim": 1, "dense": 1})
+@pytest.mark.parametrize("by", ["scores", "ranks"])
+def test_a_boost_works_on_a_blend(docs: MultivectorCollection, by: Any) -> None:
+    final = Blend({"maxsim": 1, "dense": 1}, by=by)
     boost = models.MultExpression(mult=["$score", 2.0])
     plain = docs.search(QUERY, 3, final=final)
 

@@ -76,17 +76,10 @@ class Blend:
         if unknown:
             raise InvalidInput(f"weights: {unknown[0]!r} is no stage of this collection; it has {', '.join(known)}")
 
-    def scale(self, query_vectors: int) -> float:
-        """Return what Qdrant's score is to be multiplied with to lie on MaxSim's scale."""
-        if self.by == "scores":
-            return 1.0  # the formula does it
-        most = sum(1 / (1 / weight + RANK_CONSTANT - 1) for weight in self.weights.values() if weight)
-        return query_vectors / most
-
     def plan(
         self, maxsim: models.Prefetch, branches: Mapping[str, models.Prefetch], stages: Sequence[Stage], vectors: int
     ) -> tuple[list[models.Prefetch], Any]:
-        """Return the branches of a request and the query that weighs them.
+        """Return the branches of a request and the query that weighs them, whose scores lie on MaxSim's scale.
 
         Parameters
         ----------
@@ -102,7 +95,11 @@ class Blend:
         parts = [(name, weight) for name, weight in self.weights.items() if weight]
         chosen = [maxsim if name == MAXSIM else branches[name] for name, _ in parts]
         if self.by == "ranks":
-            return chosen, models.RrfQuery(rrf=models.Rrf(k=RANK_CONSTANT, weights=[weight for _, weight in parts]))
+            fused = models.RrfQuery(rrf=models.Rrf(k=RANK_CONSTANT, weights=[weight for _, weight in parts]))
+            most = sum(1 / (1 / weight + RANK_CONSTANT - 1) for _, weight in parts)
+            limit = sum(branch.limit or 0 for branch in chosen)  # all that they found
+            ranked = models.Prefetch.model_construct(prefetch=chosen, query=fused, using=None, limit=limit)
+            return [ranked], models.FormulaQuery(formula=models.MultExpression(mult=[vectors / most, "$score"]))
         sparse = {stage.name for stage in stages if isinstance(stage.params(), models.SparseVectorParams)}
         total = sum(weight for _, weight in parts)
         terms: list[models.Expression] = [

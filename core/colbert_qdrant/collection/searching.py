@@ -195,17 +195,11 @@ def _lowest_score(options: SearchOptions, query_vectors: int) -> float | None:
         stated.append(options.min_relevance * query_vectors)
     if not stated:
         return None
-    return (max(stated) - _HAIR * max(1.0, abs(max(stated)))) / _scale(options, query_vectors)
-
-
-def _scale(options: SearchOptions, query_vectors: int) -> float:
-    """Return what brings a score of Qdrant's onto MaxSim's scale; what comes of a boost is the caller's."""
-    return 1.0 if options.final is None or options.boost is not None else options.final.scale(query_vectors)
+    return max(stated) - _HAIR * max(1.0, abs(max(stated)))
 
 
 def _hits(found: Sequence[models.ScoredPoint], layout: Layout, query_vectors: int, options: SearchOptions) -> list[Hit]:
-    scale = _scale(options, query_vectors)
-    hits = [points.to_hit(point, layout, query_vectors, scale) for point in found]
+    hits = [points.to_hit(point, layout, query_vectors) for point in found]
     if options.score_threshold is not None:  # 1.16 holds no formula's scores against it; engines count in 32 bits
         hits = [hit for hit in hits if np.float32(hit.score) >= np.float32(options.score_threshold)]
     return [hit for hit in hits if hit.relevance >= (options.min_relevance or 0)]
