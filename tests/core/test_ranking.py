@@ -238,6 +238,26 @@ def test_more_of_one_group_than_there_are_candidates_do_not_hide_the_others(
     assert len({hit.metadata["doc"] for hit in hits}) == 4
 
 
+@pytest.mark.parametrize("stages", [[], [Dense(mean_vector)]], ids=["no stage", "stage"])
+def test_groups_are_those_of_the_candidates_where_these_have_enough(
+    make_collection: Make, place: dict[str, Any], stages: Any
+) -> None:
+    if "url" in place:
+        pytest.skip("a server looks for groups by itself, and at more")
+    collection = make_collection(stages=stages)
+    collection.add(TEXTS, [*METADATAS[:5], {"doc": "far", "stars": 50}], IDS)
+    boost = models.SumExpression(sum=["$score", "metadata.stars"])
+
+    found = {
+        (limit, candidates): [
+            hit.id for hit in collection.search(QUERY, limit, group_by="doc", candidates=candidates, boost=boost)
+        ]
+        for limit, candidates in ((2, 4), (3, 4), (2, 6), (4, 4))
+    }
+
+    assert found == {(2, 4): ["b", "e"], (3, 4): ["b", "e", "c"], (2, 6): ["f", "b"], (4, 4): ["f", "b", "e", "c"]}
+
+
 def test_groups_of_one_score_are_paged_without_loss(make_collection: Make) -> None:
     collection = make_collection()
     collection.add(["same words"] * 23, [{"doc": f"{number}"} for number in range(23)], list(range(23)))

@@ -108,9 +108,12 @@ def _grouped(
         return [(group.id, hit) for group, hit in zip(groups[: len(best)], best, strict=True)], is_all
 
     def look(limit: int) -> Operation[Settled[Group]]:
-        request = plan(max(candidates, limit)).model_copy(update={"limit": limit, "offset": None})
+        if limit // 4 <= candidates:  # no others, before all of these are looked at
+            limit = min(limit, candidates + 1)
+        looked_at = max(candidates, limit - 1)
+        request = plan(looked_at).model_copy(update={"limit": limit, "offset": None})
         found, is_all = _settled((yield from _points(layout, request, options)), limit)
-        return best_of_each(sorted(found, key=_rank), path), is_all
+        return best_of_each(sorted(found, key=_rank), path), is_all and len(found) < looked_at
 
     try:
         groups = yield from _enlarged(ask, wanted, wanted + 1)

@@ -85,6 +85,8 @@ class SearchOptions:
     group_by
         A metadata key (spelled as for `create_index`): only the best hit of each of its values, strings or integers.
         Groups of one score stand in the order of these values; which of equal hits stands for a group is left open.
+        They are those of the `candidates` or, where these have fewer than are wanted, of more; a server, which looks
+        for groups by itself, may look at more in any case.
     """
 
     limit: int = 10

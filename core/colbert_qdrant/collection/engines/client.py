@@ -233,6 +233,8 @@ def _bound(
 
 def as_local(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out search parameters, which local mode warns about as its search is always exact; name the vectors."""
+    if "group_by" in arguments:
+        raise UnsupportedByEngine("qdrant-client's local mode raises the limits of prefetches where it groups")
     if "shard_key_selector" in arguments or "sharding_method" in arguments:
         raise UnsupportedByEngine("qdrant-client's local mode has no shards: shard_key= needs a cluster")
     ready = with_bm25_vectors(arguments)
