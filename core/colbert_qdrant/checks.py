@@ -11,6 +11,9 @@ from colbert_qdrant.errors import InvalidInput
 if TYPE_CHECKING:
     from qdrant_client import models
 
+_ROUNDED = 1e-6
+"""What a sum of similarities may lack, for each 1 of it: a few units in the last place."""
+
 
 def check_text(text: object, what: str = "text") -> str:
     """Return the text if the tokenizer can take it.
@@ -78,6 +81,11 @@ def check_thresholds(score_threshold: float | None, min_relevance: float | None)
         raise InvalidInput(f"score_threshold={score_threshold!r}: give a finite number")
     if min_relevance is not None and not is_share(min_relevance):
         raise InvalidInput(f"min_relevance={min_relevance!r}: give 0 to 1; score_threshold= takes a MaxSim")
+
+
+def reaches(score: float, threshold: float) -> bool:
+    """Return whether a score is as high as a threshold, for all that 32 bits tell, in which sums are rounded."""
+    return score >= threshold - _ROUNDED * max(1.0, abs(threshold))
 
 
 def is_share(number: Any) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-from colbert_qdrant.checks import check_query, check_text, check_thresholds
+from colbert_qdrant.checks import check_query, check_text, check_thresholds, reaches
 from colbert_qdrant.embedders import as_embedder, embedder_settings, same_model
 from colbert_qdrant.errors import InvalidInput
 from colbert_qdrant.scoring import maxsim, relevance, unit_rows
@@ -134,9 +134,9 @@ class ColbertReranker:
         order = sorted(range(len(scores)), key=lambda index: -scores[index])
         ranked = [Ranked(index, scores[index], relevance(scores[index], len(vectors))) for index in order]
         if score_threshold is not None:
-            ranked = [candidate for candidate in ranked if candidate.score >= score_threshold]
+            ranked = [candidate for candidate in ranked if reaches(candidate.score, score_threshold)]
         if min_relevance is not None:
-            ranked = [candidate for candidate in ranked if candidate.relevance >= min_relevance]
+            ranked = [candidate for candidate in ranked if reaches(candidate.relevance, min_relevance)]
         return ranked[:top_n]
 
     async def arerank(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from colbert_qdrant import ColbertEmbedder, ColbertReranker, MultivectorCollection, Muvera
+from colbert_qdrant import ColbertEmbedder, ColbertReranker, MultivectorCollection, Muvera, Storage
 from colbert_qdrant.errors import InvalidInput
 from colbert_qdrant.scoring import relevance, unit_rows
 
@@ -41,6 +41,18 @@ def test_the_lowest_relevance_cuts_every_search(make_collection: Callable[..., A
     ]
     assert len(collection.search("rock band", min_relevance=0)) == 3
     assert len(collection.search("rock band", min_relevance=0.1, score_threshold=1.9)) == 1
+
+
+def test_what_is_equal_reaches_1(make_collection: Callable[..., MultivectorCollection], words: Any) -> None:
+    """Though a cosine of 32 bits is often a hair below."""
+    texts = [" ".join(chr(97 + letter) * (1 + letter) for letter in range(number)) for number in range(1, 21)]
+    collection = make_collection(storage=Storage(datatype="float32"))
+    collection.add(texts, ids=texts)
+    reranker = ColbertReranker(words, collection=collection)
+
+    for lowest in ({"min_relevance": 1}, {"score_threshold": 1}):
+        assert [text for text in texts if not collection.search(text, 1, **lowest)] == []
+        assert [text for text in texts if not reranker.rerank(text, [text], ids=[text], **lowest)] == []
 
 
 async def test_the_asynchronous_face_cuts_as_well(collection: MultivectorCollection) -> None:

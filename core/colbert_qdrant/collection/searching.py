@@ -10,9 +10,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 from qdrant_client import models
 
+from colbert_qdrant.checks import reaches
 from colbert_qdrant.collection import citing, points
 from colbert_qdrant.collection.diversity import diversified
 from colbert_qdrant.collection.fingerprints import HASH_KEY, stands_for
@@ -200,9 +200,9 @@ def _lowest_score(options: SearchOptions, query_vectors: int) -> float | None:
 
 def _hits(found: Sequence[models.ScoredPoint], layout: Layout, query_vectors: int, options: SearchOptions) -> list[Hit]:
     hits = [points.to_hit(point, layout, query_vectors) for point in found]
-    if options.score_threshold is not None:  # 1.16 holds no formula's scores against it; engines count in 32 bits
-        hits = [hit for hit in hits if np.float32(hit.score) >= np.float32(options.score_threshold)]
-    return [hit for hit in hits if hit.relevance >= (options.min_relevance or 0)]
+    if options.score_threshold is not None:  # 1.16 holds no formula's scores against it
+        hits = [hit for hit in hits if reaches(hit.score, float(options.score_threshold))]
+    return [hit for hit in hits if reaches(hit.relevance, options.min_relevance or 0)]
 
 
 def _diverse(hits: Sequence[Hit], query_vectors: int, options: SearchOptions) -> list[Hit]:
