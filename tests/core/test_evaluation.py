@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from qdrant_client.models import SearchParams
+from qdrant_client import models
 
 from colbert_qdrant import AsyncMultivectorCollection, Bm25, MultivectorCollection, Muvera, aevaluate, evaluate
 from colbert_qdrant.errors import InvalidInput, MissingExtra
@@ -80,7 +80,7 @@ def test_what_a_search_keeps_is_counted_among_its_ten_best(filled: MultivectorCo
 
     shares = []
     for text in QUESTIONS.values():
-        exact = {hit.id for hit in filled.search(text, exhaustive=True, search_params=SearchParams(exact=True))}
+        exact = {hit.id for hit in filled.search(text, exhaustive=True, search_params=models.SearchParams(exact=True))}
         shares.append(len(exact & {hit.id for hit in filled.search(text, candidates=15)}) / 10)
     assert ways["muvera -> MaxSim", 15].kept.value == pytest.approx(np.mean(shares))
 
@@ -208,7 +208,8 @@ async def test_an_asynchronous_collection_is_opened_first(words: Any) -> None:
         ([], None, {}, "no questions"),
         ("fox", None, {}, "single question"),
         (["fox"], {"bear": "fox-barn"}, {}, "judges none of the questions"),
-        (["fox"], {"fox": {}}, {}, "judges none"),
+        (["fox"], {"fox": {}}, {}, "of no question what answers it, such as 'fox'"),
+        (["fox"], {"fox": {"fox-barn": 0}}, {}, "a grade of 0 is none, give 1 or more"),
         (["fox"], ["fox-barn"], {}, "qrels is a list"),
         (["fox"], {"fox": "no-such"}, {}, "none of the 1 records"),
         (["fox"], {"fox": {"fox-barn": 0.5}}, {}, "a grade is a whole number"),
@@ -223,6 +224,15 @@ def test_what_means_nothing_is_refused(
 ) -> None:
     with pytest.raises(InvalidInput, match=said):
         evaluate(filled, queries, qrels, **options)
+
+
+def test_a_collection_without_token_vectors_is_refused(collection: MultivectorCollection) -> None:
+    """As another program may fill one."""
+    point = models.PointStruct(id=1, payload={"page_content": "fox"}, vector={})
+    collection.engine.call("upsert", {"collection_name": collection.name, "points": [point], "wait": True})
+
+    with pytest.raises(InvalidInput, match=r"no record of collection .* has token vectors"):
+        evaluate(collection, ["fox"])
 
 
 def test_an_empty_collection_is_refused(collection: MultivectorCollection) -> None:

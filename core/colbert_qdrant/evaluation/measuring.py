@@ -98,6 +98,11 @@ def evaluated(
     for number, way in enumerate(ways):
         done = number * len(encoded.queries)
         runs[number], milliseconds = yield from _asked(way, encoded, partial(_advanced, advance, done, total))
+        if not any(runs[0].values()):
+            raise InvalidInput(
+                f"no record of collection {layout.name!r} has token vectors, so that MaxSim finds none: add them, "
+                "or `upgrade` the collection, where another program writes it"
+            )
         size = bytes_of(way, layout, info, sample)
         rows.append(_setting(way.name, runs[number], runs[0], questions, limit, way.candidates, milliseconds, size))
     others = yield from _other_storage(layout, settings, info, questions, limit, encoded, sample)
@@ -239,7 +244,7 @@ def _other_storage(
     few = Questions({name: encoded.queries[name] for name in names}, judged or None)
     params = schema.dense_vectors(info)[layout.vector_name]
     rows = []
-    for change, run in runs.items():
+    for change, run in runs.items() if vectors.get(_WHOLE) else ():  # else all was deleted meanwhile
         share = fmean(vectors[change]) / fmean(vectors[_WHOLE])
         stored = share * numbers_of(sample, layout)
         as_stored = params.model_copy(update={"datatype": models.Datatype.FLOAT16}) if change == _HALF else params

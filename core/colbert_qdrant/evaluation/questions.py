@@ -66,7 +66,13 @@ def as_questions(queries: Mapping[str, Query] | Iterable[str], qrels: Mapping[st
     if not isinstance(qrels, Mapping):
         raise InvalidInput(f"qrels is a {type(qrels).__name__}; give what answers each question by the question's name")
     grades = {str(name): _grades(str(name), given) for name, given in qrels.items()}
-    known = {name: found for name, found in grades.items() if name in named and found}
+    asked = {name: found for name, found in grades.items() if name in named}
+    known = {name: found for name, found in asked.items() if found}
+    if asked and not known:
+        raise InvalidInput(
+            f"qrels says of no question what answers it, such as {next(iter(asked))!r:.60}: a grade of 0 is none, give "
+            "1 or more"
+        )
     if not known:
         example = next(iter(grades), None)
         raise InvalidInput(
