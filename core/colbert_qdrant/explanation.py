@@ -82,14 +82,25 @@ def explain(query: str, text: str, *, embedder: TokenEmbedder | str, source: str
         from colbert_qdrant.embedding.embedder import ColbertEmbedder
 
         embedder = ColbertEmbedder(embedder)
+    check_explains(embedder)
+    (asked,) = embedder.token_vectors([query], is_query=True)
+    (answering,) = embedder.token_vectors([text])
+    return explained(query, text, asked, answering, embedder, source)
+
+
+def check_explains(embedder: object) -> None:
+    """Refuse an embedder that can't say what the vectors of a text stand for.
+
+    Raises
+    ------
+    InvalidInput
+        It has no ``token_vectors``.
+    """
     if not hasattr(embedder, "token_vectors"):
         raise InvalidInput(
             f"{type(embedder).__name__} has no token_vectors() and so can't say which part of a text a vector "
             "stands for; use ColbertEmbedder"
         )
-    (asked,) = embedder.token_vectors([query], is_query=True)
-    (answering,) = embedder.token_vectors([text])
-    return explained(query, text, asked, answering, embedder, source)
 
 
 def explained(

@@ -11,6 +11,7 @@ import numpy as np
 from colbert_qdrant.checks import check_query, check_text
 from colbert_qdrant.embedders import windowed
 from colbert_qdrant.errors import InvalidInput
+from colbert_qdrant.explanation import check_explains
 from colbert_qdrant.passages import EncodedText, Passage, extracted
 from colbert_qdrant.rerank import RecordId
 from colbert_qdrant.types import Embedder, TokenEmbedder
@@ -48,11 +49,7 @@ class ColbertExtractor:
 
     def __init__(self, embedder: Embedder | str | None = None, *, collection: StoredTexts | None = None) -> None:
         self.embedder: Any = windowed(embedder)
-        if not hasattr(self.embedder, "token_vectors"):
-            raise InvalidInput(
-                f"{type(self.embedder).__name__} has no token_vectors() and so can't say which part of a text a vector "
-                "stands for; use ColbertEmbedder"
-            )
+        check_explains(self.embedder)
         self.collection = collection
 
     def extract(

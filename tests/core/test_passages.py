@@ -181,6 +181,8 @@ def test_an_embedder_that_knows_no_places_is_named(collection: MultivectorCollec
 
     with pytest.raises(InvalidInput, match="WordEmbedder has no token_spans"):
         collection.search("rock", passages=1)
+    with pytest.raises(InvalidInput, match="WordEmbedder has no token_vectors"):
+        collection.explain("rock", "x")
 
 
 def test_vectors_of_another_text_are_not_placed_in_this_one(museum: MultivectorCollection) -> None:

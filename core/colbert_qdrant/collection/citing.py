@@ -18,7 +18,7 @@ from colbert_qdrant.collection.operations import Compute, Operation, Query
 from colbert_qdrant.collection.points import Hit, Record
 from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.errors import InvalidInput
-from colbert_qdrant.explanation import Explanation, explained
+from colbert_qdrant.explanation import Explanation, check_explains, explained
 from colbert_qdrant.passages import EncodedText, Passage, best_passages
 from colbert_qdrant.types import Embedder, Multivector, TokenVectors
 
@@ -45,6 +45,7 @@ def explanation(layout: Layout, query: str, record_id: RecordId) -> Operation[Ex
     [record] = records
 
     def explain(embedder: Any) -> Explanation:
+        check_explains(embedder)
         (asked,) = embedder.token_vectors([query], is_query=True)
         located = _located(record, embedder)
         return explained(query, points.encoded_text(record), asked, located, embedder, source_of(record))
