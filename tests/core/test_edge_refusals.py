@@ -229,6 +229,14 @@ def test_a_closed_client_says_so(small):
         small.count("small")
     with pytest.raises(EngineError, match="closed"):
         small.create_collection("other", sparse_vectors_config=SPARSE)
+    with pytest.raises(EngineError, match="closed"):
+        small.delete_collection("small")
+    with pytest.raises(EngineError, match="closed"):
+        small.collection_exists("small")
+    with pytest.raises(EngineError, match="closed"):
+        small.get_collections()
+    with EdgeClient(small.path) as again:
+        assert again.collection_exists("small")
 
 
 # --- nesting

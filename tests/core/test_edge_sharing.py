@@ -265,6 +265,7 @@ def test_a_fork_is_refused_whatever_it_calls(tmp_path: Path) -> None:
         refused(lambda: docs.add(["in the child"]))
         refused(lambda: docs.delete(["1"]))
         refused(docs.optimize)
+        refused(docs.drop)
         refused(lambda: MultivectorCollection("docs", WordEmbedder(), path=path))
         docs.close()
 
@@ -274,7 +275,7 @@ def test_a_fork_is_refused_whatever_it_calls(tmp_path: Path) -> None:
     """
     )
 
-    assert run_in_another_process(script, tmp_path).split("\n") == ["CollectionLocked True"] * 6 + ["101"]
+    assert run_in_another_process(script, tmp_path).split("\n") == ["CollectionLocked True"] * 7 + ["101"]
 
 
 @needs_fork

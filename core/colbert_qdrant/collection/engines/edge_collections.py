@@ -50,6 +50,7 @@ class EdgeCollections:
 
     def collection_exists(self, collection_name: str) -> bool:
         """Return whether the collection exists, without opening it."""
+        self._check_usable()
         with engine_errors(f"Collection {collection_name!r}"):
             return exists(self._folder(collection_name))
 
@@ -57,6 +58,7 @@ class EdgeCollections:
         """Return the names of all collections, without opening them."""
         from qdrant_client.http import models
 
+        self._check_usable()
         with engine_errors(f"The folder {self.path}"):
             names = sorted(folder.name for folder in self.path.glob("*") if exists(folder))
         return models.CollectionsResponse(collections=[models.CollectionDescription(name=name) for name in names])
@@ -215,16 +217,20 @@ class EdgeCollections:
             )
         return self.path / name
 
-    def _hold(self, name: str, description: models.CreateCollection | None = None) -> CollectionFolder:
+    def _check_usable(self) -> None:
         if self._process != os.getpid():  # before any lock, which a thread of the parent may hold for ever
             raise CollectionLocked(
                 f"The embedded collections in {self.path} are open in process {self._process}, of which this one is a "
                 "fork: two processes that write would destroy them. Open them in one process only, after the fork, or "
                 "run a Qdrant server."
             )
+        if self._closed:
+            raise EngineError(f"The EdgeClient of {self.path} is closed.")
+
+    def _hold(self, name: str, description: models.CreateCollection | None = None) -> CollectionFolder:
+        self._check_usable()
         with self._holding:
-            if self._closed:
-                raise EngineError(f"The EdgeClient of {self.path} is closed.")
+            self._check_usable()  # closed while this thread waited for its turn
             if name not in self._held or self._held[name].closed or description is not None:
                 with engine_errors(f"Collection {name!r}"):
                     self._held[name] = sharing.hold(self._folder(name), self, description)
