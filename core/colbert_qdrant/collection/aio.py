@@ -20,11 +20,11 @@ from colbert_qdrant.collection.managed import AsyncManagedCollection
 from colbert_qdrant.collection.operations import Query
 from colbert_qdrant.collection.points import Hit, Record
 from colbert_qdrant.collection.progress import progress_bar
-from colbert_qdrant.collection.reports import AddReport, OnError
+from colbert_qdrant.collection.reports import AddReport, Failure, OnError
 from colbert_qdrant.collection.schema import DEFAULT_VECTOR, Layout
 from colbert_qdrant.collection.search_options import SearchKeywords
 from colbert_qdrant.collection.stages import StageLike, as_stages
-from colbert_qdrant.collection.storage import Storage
+from colbert_qdrant.collection.storage import Footprint, Storage
 from colbert_qdrant.collection.sync import MultivectorCollection
 from colbert_qdrant.collection.tenants import check_tenant
 from colbert_qdrant.embedders import as_embedder, check_collection_name, embedder_dim, embedder_settings
@@ -249,6 +249,16 @@ class AsyncMultivectorCollection(AsyncManagedCollection):
                 yield record
             if offset is None:
                 return
+
+    async def footprint(self, texts: Sequence[str], documents: int) -> Footprint:
+        """Estimate what so many documents will take; see `MultivectorCollection.footprint`."""
+        await self._open()
+        return await self._run(operations.estimate(self.layout, self.storage, texts, documents))
+
+    async def plan(self, texts: Sequence[str]) -> list[Failure]:
+        """Return the texts that `add` would refuse; see `MultivectorCollection.plan`."""
+        await self._open()
+        return await self._run(ingest.refusals(self.layout, texts))
 
     async def close(self) -> None:
         """Close the connection, unless it is the caller's own."""
