@@ -133,7 +133,17 @@ BAD = {
     "a batch that is a string": (
         lambda: MultivectorCollection("bad", WordEmbedder()).search_batch("ab"),
         InvalidInput,
-        "queries='ab' is a single query",
+        "queries='ab' is no list of queries",
+    ),
+    "a batch that is None": (
+        lambda: MultivectorCollection("bad", WordEmbedder()).search_batch(None),  # type: ignore[arg-type]
+        InvalidInput,
+        "queries=None is no list of queries",
+    ),
+    "texts of a footprint that are None": (
+        lambda: MultivectorCollection("bad", WordEmbedder()).footprint(None, 1),  # type: ignore[arg-type]
+        InvalidInput,
+        "texts: got None",
     ),
     "a threshold that is NaN": (
         searching(query="a", score_threshold=float("nan")),
@@ -146,6 +156,9 @@ BAD = {
         InvalidInput,
         "score_threshold='0.1'",
     ),
+    "a diversity that is a string": (searching(query="a", mmr="x"), InvalidInput, "mmr is a str; give .*models.Mmr"),
+    "a diversity beyond 1": (searching(query="a", mmr=models.Mmr(diversity=2)), InvalidInput, "mmr: diversity=2; give"),
+    "parameters that are a string": (searching(query="a", search_params="x"), InvalidInput, "search_params is a str"),
     "a filter that is a dict": (searching(query="a", filter={"a": 1}), InvalidInput, "filter is a dict"),
     "another dimension": (lambda: reopened_with(8), CollectionMismatch, "16 dimensions, the model's 8"),
     "an unknown model": (lambda: ColbertEmbedder("no-such-model"), UnknownModel, "'no-such-model'.*colbertv2"),

@@ -18,7 +18,7 @@ from colbert_qdrant import AsyncMultivectorCollection, Bm25, Dense, MultivectorC
 from colbert_qdrant.collection.conditions import equal, in_metadata
 from colbert_qdrant.collection.schema import METADATA_KEY
 from colbert_qdrant.collection.search_options import SearchKeywords, SearchOptions
-from colbert_qdrant.errors import CollectionMismatch, CollectionNotFound, InvalidInput
+from colbert_qdrant.errors import CollectionMismatch, CollectionNotFound, EngineError, InvalidInput
 from conftest import WordEmbedder
 
 TEXTS = ["red apple", "green apple pie", "blue sky", "red sky at night"]
@@ -459,6 +459,13 @@ def test_a_collection_deleted_meanwhile_is_not_found(fruits: MultivectorCollecti
         fruits.search("red")
 
 
+def test_a_vector_deleted_meanwhile_is_not_the_collection(fruits: MultivectorCollection) -> None:
+    fruits.engine.call("delete_vector_name", {"collection_name": fruits.name, "vector_name": "colbert"})
+
+    with pytest.raises((EngineError, InvalidInput), match=r"(?i)vector.*colbert"):
+        fruits.search("red")
+
+
 async def test_the_asynchronous_face_does_all_of_it(fruits: MultivectorCollection) -> None:
     face = fruits.as_async()
 
@@ -469,6 +476,8 @@ async def test_the_asynchronous_face_does_all_of_it(fruits: MultivectorCollectio
     assert list(await face.score("snow", ["snow"])) == ["snow"]
     assert [record.id for record in await face.get(["snow"])] == ["snow"]
     assert await face.count(color("white")) == 1
+    assert [failure.position for failure in await face.plan(["fine", None])] == [1]  # type: ignore[list-item]
+    assert await face.footprint(["red sky"], 1000) == fruits.footprint(["red sky"], 1000)
     assert [record.id async for record in face.scroll(color("white"))] == ["snow"]
     await face.delete(["snow"])
     assert fruits.count() == 4
@@ -481,6 +490,11 @@ async def test_an_event_loop_has_one_face_until_it_is_closed(fruits: Multivector
     await face.close()
 
     assert fruits.as_async() is not face
+
+
+def test_a_face_is_for_an_event_loop_that_runs(fruits: MultivectorCollection) -> None:
+    with pytest.raises(InvalidInput, match="no event loop is running here"):
+        fruits.as_async()
 
 
 def test_faces_of_event_loops_that_are_closed_are_forgotten(fruits: MultivectorCollection) -> None:

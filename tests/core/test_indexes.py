@@ -95,6 +95,19 @@ def test_what_is_no_index_is_refused(collection: MultivectorCollection, index: A
         collection.create_index("year", index)
 
 
+def test_a_key_that_has_to_be_quoted_is_said_to(make_collection: Make, place: dict[str, Any]) -> None:
+    if "path" not in place:
+        pytest.skip("local mode has no indexes, and a server says it in its own words")
+    collection = make_collection()
+    filter = models.Filter(must=[models.IsEmptyCondition(is_empty=models.PayloadField(key="metadata.a key"))])
+
+    for act in (lambda: collection.create_index("a key", "keyword"), lambda: collection.count(filter)):
+        with pytest.raises(InvalidInput, match="put a key in quotes"):
+            act()
+    collection.create_index('"a key"', "keyword")
+    assert collection.indexes() == {'"a key"': "keyword"}
+
+
 def test_an_index_of_another_type_is_not_replaced_in_silence(make_collection: Make, has_indexes: bool) -> None:
     collection = make_collection(indexes=INDEXES)
     if not has_indexes:

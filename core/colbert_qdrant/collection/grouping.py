@@ -14,6 +14,8 @@ Value: TypeAlias = str | int
 Group: TypeAlias = tuple[Value, models.ScoredPoint]
 """A value, and the best point that has it."""
 
+QUOTED = "put a key in quotes that is more than letters, digits, - and _ ('\"a key\"')"
+
 _KEY = r'(?:[\w-]+|"[^"\\]+")'
 _PATH = rf"{_KEY}(?:\[\])*(?:\.{_KEY}(?:\[\])*)*"
 
@@ -34,8 +36,8 @@ def check_path(path: str) -> str:
     """
     if not re.fullmatch(_PATH, path):
         raise InvalidInput(
-            f"group_by: {path!r} is no path of a group's key: put a key in quotes that is more than letters, digits, "
-            "- and _ ('\"a key\"'), dots between keys, and [] behind one whose value is a list ('parts[].name')"
+            f"group_by: {path!r} is no path of a group's key: {QUOTED}, dots between keys, and [] behind one whose "
+            "value is a list ('parts[].name')"
         )
     return path
 

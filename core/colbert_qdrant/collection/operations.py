@@ -13,7 +13,7 @@ from uuid import UUID
 from pydantic import BaseModel
 from qdrant_client import models
 
-from colbert_qdrant.checks import check_query
+from colbert_qdrant.checks import check_query, check_texts
 from colbert_qdrant.collection import conditions, copies, foreign, numbers, points
 from colbert_qdrant.collection.ids import ID_KEY, PointId, RecordId, check_ids, id_text, point_id
 from colbert_qdrant.collection.json_values import MAX_DEPTH, check_metadata
@@ -116,8 +116,8 @@ def set_metadata(layout: Layout, ids: Iterable[RecordId], metadata: Mapping[str,
     nested: list[_Point] = []
     flat: list[_Point] = []  # made by hand, metadata from top to bottom
     for at in range(0, len(wanted) if values else 0, SCROLL_PAGE):
-        page = {"ids": wanted[at : at + SCROLL_PAGE], "with_payload": True, "with_vectors": False}
-        for point in (yield Call("retrieve", {"collection_name": layout.name, **page})):
+        asked = {"ids": wanted[at : at + SCROLL_PAGE], "with_payload": True, "with_vectors": False}
+        for point in (yield Call("retrieve", {"collection_name": layout.name, **asked})):
             payload = point.payload or {}
             there = nested if points.has_metadata(payload, layout) else flat
             there.append((point.id, payload.get(numbers.EXACT_KEY)))
@@ -203,6 +203,7 @@ def scroll_page(
 
 def estimate(layout: Layout, storage: Storage, texts: Sequence[str], documents: int) -> Operation[Footprint]:
     """Estimate what documents like these will take."""
+    texts = list(check_texts(texts))
     if not texts or documents < 1:
         raise InvalidInput(f"{len(texts)} texts for {documents} documents: give at least one of each")
     encoded: list[Multivector] = yield Compute(lambda embedder: list(embedder.embed(texts)))

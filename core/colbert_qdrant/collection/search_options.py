@@ -118,6 +118,14 @@ class SearchOptions:
             raise InvalidInput(f"fusion={self.fusion!r}: use 'rrf' or 'dbsf'")
         if self.final is not None and not isinstance(self.final, Blend):
             raise InvalidInput(f"final is a {type(self.final).__name__}; give a Blend, or None for MaxSim alone")
+        for name, kind in (("mmr", models.Mmr), ("search_params", models.SearchParams)):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, kind):
+                raise InvalidInput(f"{name} is a {type(value).__name__}; give qdrant_client.models.{kind.__name__}")
+        if self.mmr is not None and not 0 <= (self.mmr.diversity or 0) <= 1:
+            raise InvalidInput(
+                f"mmr: diversity={self.mmr.diversity:g}; give 0 (relevance alone) to 1 (diversity alone)"
+            )
         if self.group_by is not None and self.mmr is not None:
             raise InvalidInput("mmr and group_by: a hit of each group is diverse already; give one of them")
         object.__setattr__(self, "consistency", _as_consistency(self.consistency))

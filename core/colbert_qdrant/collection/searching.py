@@ -5,7 +5,7 @@ No I/O: `search` and its kin are operations as those of `operations.py`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -40,8 +40,8 @@ def search(layout: Layout, query: Query, options: SearchOptions) -> Operation[li
 
 def search_batch(layout: Layout, queries: Sequence[Query], options: SearchOptions) -> Operation[list[list[Hit]]]:
     """Answer several queries: encoded together, asked in one request."""
-    if isinstance(queries, str):
-        raise InvalidInput(f"queries={queries!r:.60} is a single query; give a list, or search for it")
+    if isinstance(queries, str) or not isinstance(queries, Iterable):
+        raise InvalidInput(f"queries={queries!r:.60} is no list of queries; give one, or search for it")
     queries = list(queries)
     if not queries:
         return []

@@ -29,6 +29,7 @@ from colbert_qdrant.collection.stages import StageLike, as_stages
 from colbert_qdrant.collection.storage import Footprint, Storage
 from colbert_qdrant.collection.tenants import check_tenant
 from colbert_qdrant.embedders import as_embedder, check_collection_name, embedder_dim, embedder_settings
+from colbert_qdrant.errors import InvalidInput
 from colbert_qdrant.explanation import Explanation
 from colbert_qdrant.microbatch import QueryBatcher
 from colbert_qdrant.passages import EncodedText, Passage
@@ -425,7 +426,12 @@ class MultivectorCollection(ManagedCollection):
         """
         from colbert_qdrant.collection.aio import AsyncMultivectorCollection
 
-        loop = asyncio.get_running_loop()
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise InvalidInput(
+                "as_async: no event loop is running here: call it within one, or make an AsyncMultivectorCollection"
+            ) from None
         with self._making_a_face:
             if loop not in self._faces:
                 self._faces = {other: face for other, face in self._faces.items() if not other.is_closed()}

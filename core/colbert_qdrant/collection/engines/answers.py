@@ -137,7 +137,7 @@ def _translated(error: Exception, what: str, arguments: Mapping[str, Any], serve
         return UnsupportedByEngine(f"{what}: qdrant-client's local mode does not support it: {shown(error)}")
     if type(error).__module__.startswith("grpc"):
         return _from_grpc(error, what, name, server)
-    if isinstance(error, ValueError) and "not found" in str(error) and str(name) in str(error):
+    if isinstance(error, ValueError) and str(error) == f"Collection {name} not found":
         return CollectionNotFound(f"collection {name!r} does not exist (any more)")
     return _refused(f"{what}: {type(error).__name__}: {shown(error)}")
 

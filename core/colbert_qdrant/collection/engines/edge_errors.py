@@ -6,6 +6,7 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from colbert_qdrant.collection.grouping import QUOTED
 from colbert_qdrant.errors import ColbertQdrantError, EngineError, InvalidInput
 
 # How the engine's error texts begin when the request is at fault, not the storage (it has no error classes).
@@ -47,7 +48,7 @@ def engine_errors(subject: str) -> Iterator[None]:
     except OSError as error:
         raise _named(error, subject) from error
     except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidInput(f"{subject}: {error}") from error
+        raise refusal(subject, error) from error
     except BaseException as error:
         text = str(error)
         panic = type(error).__name__ == "PanicException"  # a BaseException, to pass by every `except Exception`
@@ -62,6 +63,12 @@ def engine_errors(subject: str) -> Iterator[None]:
             )
         kind = InvalidInput if text.startswith(_CALLER_ERRORS) else EngineError
         raise kind(f"{subject}: {text}") from error
+
+
+def refusal(subject: str, error: Exception) -> InvalidInput:
+    """Return what to raise for an argument that the engine does not take."""
+    way_out = f": {QUOTED}" if "invalid JSON path" in str(error) else ""
+    return InvalidInput(f"{subject}: {error}{way_out}")
 
 
 def _named(error: OSError, subject: str) -> ColbertQdrantError:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from colbert_qdrant.collection.engines.edge_errors import refusal
 from colbert_qdrant.errors import InvalidInput, MissingExtra, UnsupportedByEngine
 
 if TYPE_CHECKING:
@@ -187,7 +188,7 @@ def twin(model: BaseModel, **ready: object) -> Any:
     try:
         return constructor(**arguments)
     except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidInput(f"{name}: {error}") from error
+        raise refusal(name, error) from error
 
 
 def check_depth(value: object, what: str) -> None:
