@@ -45,7 +45,9 @@ def test_the_lowest_relevance_cuts_every_search(make_collection: Callable[..., A
 
 def test_what_is_equal_reaches_1(make_collection: Callable[..., MultivectorCollection], words: Any) -> None:
     """Though a cosine of 32 bits is often a hair below."""
-    texts = [" ".join(chr(97 + letter) * (1 + letter) for letter in range(number)) for number in range(1, 21)]
+    texts = [
+        " ".join("ab"[one % 2] * (1 + one) for one in range(at, at + many)) for at in range(9) for many in (1, 7, 20)
+    ]
     collection = make_collection(storage=Storage(datatype="float32"))
     collection.add(texts, ids=texts)
     reranker = ColbertReranker(words, collection=collection)
