@@ -18,7 +18,7 @@ from colbert_qdrant import AsyncMultivectorCollection, Bm25, Dense, MultivectorC
 from colbert_qdrant.collection.conditions import equal, in_metadata
 from colbert_qdrant.collection.schema import METADATA_KEY
 from colbert_qdrant.collection.search_options import SearchKeywords, SearchOptions
-from colbert_qdrant.errors import CollectionMismatch, CollectionNotFound, EngineError, InvalidInput
+from colbert_qdrant.errors import CollectionMismatch, CollectionNotFound, InvalidInput
 from conftest import WordEmbedder
 
 TEXTS = ["red apple", "green apple pie", "blue sky", "red sky at night"]
@@ -463,7 +463,7 @@ def test_a_vector_deleted_meanwhile_is_not_taken_for_the_collection(make_collect
     collection = make_collection(name="colbert")  # which stands in what is said of the vector
     collection.engine.call("delete_vector_name", {"collection_name": "colbert", "vector_name": "colbert"})
 
-    with pytest.raises((EngineError, InvalidInput), match=r"(?i)vector.*colbert"):
+    with pytest.raises((CollectionMismatch, InvalidInput), match=r"(?i)vector.*colbert"):
         collection.search("red")
 
 

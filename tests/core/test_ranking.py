@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections import Counter
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -11,10 +12,11 @@ import numpy as np
 import pytest
 from qdrant_client import models
 
-from colbert_qdrant import Blend, Bm25, Dense, MultivectorCollection, Sparse
+from colbert_qdrant import Blend, Bm25, Dense, MultivectorCollection, Sparse, Storage
 from colbert_qdrant.collection.grouping import values_at
 from colbert_qdrant.errors import CollectionMismatch, EngineError, InvalidInput
 from conftest import WordEmbedder
+from servers import needs_server, server_place
 
 Make = Callable[..., MultivectorCollection]
 
@@ -89,6 +91,23 @@ def test_ranks_are_fused_by_weight_and_first_everywhere_is_1(docs: MultivectorCo
     assert hits[0].id == "a"
     assert hits[0].relevance == pytest.approx(1, abs=1e-3)
     assert all(0 < hit.relevance < 1 for hit in hits[1:])
+
+
+@needs_server
+def test_ranks_are_those_among_all_shards() -> None:
+    tokens = np.random.default_rng(0).standard_normal((26, 1, 8)).astype(np.float32)
+    name, of_ranks = f"ranked-{uuid.uuid4().hex}", Blend({"maxsim": 1.0}, by="ranks")
+    storage = Storage(shard_number=4)
+    with MultivectorCollection(name, embedder=None, dim=8, storage=storage, **server_place()) as sharded:
+        try:
+            sharded.add(map(str, range(24)), vectors=tokens[:24])
+            exact = sharded.search(tokens[24], 24, exhaustive=True)
+            ranked = sharded.search(tokens[24], 24, exhaustive=True, final=of_ranks)
+        finally:
+            sharded.drop()
+
+    assert [hit.id for hit in ranked] == [hit.id for hit in exact]
+    assert [hit.relevance for hit in ranked] == pytest.approx([1 / (1 + rank / 2) for rank in range(24)], rel=1e-4)
 
 
 @pytest.mark.parametrize("by", ["scores", "ranks"])

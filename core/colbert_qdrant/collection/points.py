@@ -331,10 +331,10 @@ def score_of(point: models.ScoredPoint) -> float:
     return score
 
 
-def to_hit(point: models.ScoredPoint, layout: Layout, query_vectors: int) -> Hit:
-    """Return a search's answer as a `Hit`; the query had so many vectors."""
+def to_hit(point: models.ScoredPoint, layout: Layout, query_vectors: int, scale: float = 1.0) -> Hit:
+    """Return a search's answer as a `Hit`; the query had so many vectors, and scores are to be multiplied."""
     record = to_record(point, layout)
-    score = score_of(point)
+    score = score_of(point) * scale
     return Hit(
         id=record.id,
         text=record.text,

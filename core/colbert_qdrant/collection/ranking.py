@@ -43,7 +43,8 @@ class Blend:
         By the name of a stage, ``"maxsim"`` among them; those that are not named have no say.
     by
         ``"scores"``, or ``"ranks"``: reciprocal ranks, for parts whose scores don't compare. Documents that a part
-        scores alike have its ranks in any order, and may change places from one search to the next.
+        scores alike have its ranks in any order, and may change places from one search to the next. With a boost,
+        ranks are those within a shard.
     half
         The score of a sparse stage that counts half.
 
@@ -76,10 +77,28 @@ class Blend:
         if unknown:
             raise InvalidInput(f"weights: {unknown[0]!r} is no stage of this collection; it has {', '.join(known)}")
 
+    def scale(self, query_vectors: int) -> float:
+        """Return what the query's score is to be multiplied with to lie on MaxSim's scale."""
+        if self.by == "scores":
+            return 1.0  # the formula does it
+        most = sum(1 / (1 / weight + RANK_CONSTANT - 1) for weight in self.weights.values() if weight)
+        return query_vectors / most
+
+    def within(self, prefetch: list[models.Prefetch], query: Any, limit: int, query_vectors: int) -> models.Prefetch:
+        """Return what `plan` returned as a branch of another query, its scores on MaxSim's scale.
+
+        Ranks are then counted within each shard: a cluster's are only brought together by the outermost query.
+        """
+        inner = models.Prefetch.model_construct(prefetch=prefetch, query=query, using=None, limit=limit)
+        if self.by == "scores":
+            return inner
+        scaled = models.FormulaQuery(formula=models.MultExpression(mult=[self.scale(query_vectors), "$score"]))
+        return models.Prefetch.model_construct(prefetch=[inner], query=scaled, using=None, limit=limit)
+
     def plan(
         self, maxsim: models.Prefetch, branches: Mapping[str, models.Prefetch], stages: Sequence[Stage], vectors: int
     ) -> tuple[list[models.Prefetch], Any]:
-        """Return the branches of a request and the query that weighs them, whose scores lie on MaxSim's scale.
+        """Return the branches of a request and the query that weighs them.
 
         Parameters
         ----------
@@ -95,11 +114,7 @@ class Blend:
         parts = [(name, weight) for name, weight in self.weights.items() if weight]
         chosen = [maxsim if name == MAXSIM else branches[name] for name, _ in parts]
         if self.by == "ranks":
-            fused = models.RrfQuery(rrf=models.Rrf(k=RANK_CONSTANT, weights=[weight for _, weight in parts]))
-            most = sum(1 / (1 / weight + RANK_CONSTANT - 1) for _, weight in parts)
-            limit = sum(branch.limit or 0 for branch in chosen)  # all that they found
-            ranked = models.Prefetch.model_construct(prefetch=chosen, query=fused, using=None, limit=limit)
-            return [ranked], models.FormulaQuery(formula=models.MultExpression(mult=[vectors / most, "$score"]))
+            return chosen, models.RrfQuery(rrf=models.Rrf(k=RANK_CONSTANT, weights=[weight for _, weight in parts]))
         sparse = {stage.name for stage in stages if isinstance(stage.params(), models.SparseVectorParams)}
         total = sum(weight for _, weight in parts)
         terms: list[models.Expression] = [

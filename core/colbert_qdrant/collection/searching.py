@@ -175,8 +175,7 @@ def _request(
             prefetch, maxsim["query"] = options.final.plan(branch, each, layout.stages, len(vectors))
         if options.boost is not None:
             if options.final is not None:
-                blend: dict[str, Any] = {"query": maxsim["query"], "limit": candidates, "using": None}
-                prefetch = [models.Prefetch.model_construct(prefetch=prefetch, **blend)]
+                prefetch = [options.final.within(prefetch, maxsim["query"], candidates, len(vectors))]
             maxsim["query"] = options.boost
     return models.QueryRequest.model_construct(
         **maxsim,
@@ -195,11 +194,17 @@ def _lowest_score(options: SearchOptions, query_vectors: int) -> float | None:
         stated.append(options.min_relevance * query_vectors)
     if not stated:
         return None
-    return max(stated) - _HAIR * max(1.0, abs(max(stated)))
+    return (max(stated) - _HAIR * max(1.0, abs(max(stated)))) / _scale(options, query_vectors)
+
+
+def _scale(options: SearchOptions, query_vectors: int) -> float:
+    """Return what brings a score of Qdrant's onto MaxSim's scale, where no formula in the request does."""
+    return 1.0 if options.final is None or options.boost is not None else options.final.scale(query_vectors)
 
 
 def _hits(found: Sequence[models.ScoredPoint], layout: Layout, query_vectors: int, options: SearchOptions) -> list[Hit]:
-    hits = [points.to_hit(point, layout, query_vectors) for point in found]
+    scale = _scale(options, query_vectors)
+    hits = [points.to_hit(point, layout, query_vectors, scale) for point in found]
     if options.score_threshold is not None:  # 1.16 holds no formula's scores against it
         hits = [hit for hit in hits if reaches(hit.score, float(options.score_threshold))]
     return [hit for hit in hits if reaches(hit.relevance, options.min_relevance or 0)]
