@@ -20,7 +20,7 @@ from colbert_qdrant.collection.operations import has_id
 from colbert_qdrant.collection.ranking import MAXSIM, Blend
 from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.collection.search_options import SearchOptions
-from colbert_qdrant.collection.stages import CANDIDATES
+from colbert_qdrant.collection.stages import CANDIDATES, Bm25, Sparse
 from colbert_qdrant.errors import InvalidInput, UnsupportedByEngine
 from llama_index_colbert_qdrant.filters import to_qdrant_filter
 from llama_index_colbert_qdrant.nodes import (
@@ -193,8 +193,7 @@ class Calls:
         return {"final": Blend({MAXSIM: alpha, **dict.fromkeys(words, (1 - alpha) / len(words))})}
 
     def _words(self) -> list[str]:
-        stages = self.layout.stages
-        return [stage.name for stage in stages if isinstance(stage.params(), models.SparseVectorParams)]
+        return [stage.name for stage in self.layout.stages if isinstance(stage, Bm25 | Sparse)]
 
     def _modes(self) -> str:
         return "'default', 'mmr', 'hybrid', 'sparse' or 'text_search'" if self._words() else "'default' or 'mmr'"

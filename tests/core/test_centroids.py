@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from qdrant_client import QdrantClient, models
 
-from colbert_qdrant import AsyncMultivectorCollection, Centroids, MultivectorCollection, maxsim
+from colbert_qdrant import AsyncMultivectorCollection, Centroids, MultivectorCollection, Muvera, maxsim
 from colbert_qdrant.collection.derived import CentroidsStage
+from colbert_qdrant.collection.schema import BEGUN
 from colbert_qdrant.collection.stages import as_stages, restored
 from colbert_qdrant.embedding.centroids import PROBES, Weights
 from colbert_qdrant.errors import CollectionMismatch, InvalidInput
@@ -169,10 +171,10 @@ def test_what_is_none_is_refused_by_name(make: Any, said: str) -> None:
 def test_a_collection_remembers_them() -> None:
     [stage] = as_stages([Centroids.train(documents(50), 30)])
 
-    [again], missing = restored({"centroids": stage.settings})
+    [again], missing = restored({stage.name: stage.settings})
 
     assert isinstance(again, CentroidsStage)
-    assert again.settings == stage.settings
+    assert (again.name, again.settings) == (stage.name, stage.settings)
     assert missing == []
 
 
@@ -188,7 +190,7 @@ def test_other_centroids_are_refused_in_a_few_words(tmp_path: Any) -> None:
     with MultivectorCollection("docs", embedder=None, dim=DIM, path=tmp_path, stages=[Centroids(words(3000))]):
         pass
 
-    with pytest.raises(CollectionMismatch, match="'centroids' was made with kind='centroids'") as refused:
+    with pytest.raises(CollectionMismatch, match=r"has the first stage 'centroids-\w{8}', which") as refused:
         MultivectorCollection("docs", embedder=None, dim=DIM, path=tmp_path, stages=[Centroids(words(2000))])
 
     assert len(str(refused.value)) < 600
@@ -224,6 +226,60 @@ def test_a_collection_that_exists_keeps_its_own_and_nothing_is_trained(tmp_path:
     assert again.settings == made.settings
     with pytest.raises(CollectionMismatch), opened(stages=[Centroids(words(30))]):
         pass
+
+
+def test_those_of_another_length_are_refused_before_anything_is_made(tmp_path: Any) -> None:
+    with pytest.raises(InvalidInput, match="vectors of 8 numbers, and those of collection 'docs' have 16"):
+        MultivectorCollection("docs", embedder=None, dim=DIM, path=tmp_path, stages=[Centroids(np.eye(8))])
+    with MultivectorCollection("others", embedder=None, dim=DIM, path=tmp_path) as collection:
+        for stage in (Centroids(np.eye(8)), Muvera(8, dim_proj=4)):
+            with pytest.raises(InvalidInput, match="made for token vectors of 8 numbers"):
+                collection.add_stage(stage)
+
+    assert MultivectorCollection.list(path=tmp_path) == ["others"]
+
+
+def test_a_handle_of_before_is_told_that_another_collection_has_the_name() -> None:
+    """With the centroids that it knows it would find, and store, what nobody finds."""
+    client = QdrantClient(":memory:")
+
+    def made(name: str, sample: list[Vectors]) -> MultivectorCollection:
+        stages = [Centroids.train(sample, 30)]
+        collection = MultivectorCollection(name, embedder=None, dim=DIM, client=client, stages=stages)
+        collection.add(["one", "two"], vectors=documents(2))
+        return collection
+
+    made("blue", documents(50)).publish("films")
+    old = MultivectorCollection("films", embedder=None, dim=DIM, client=client)
+    made("green", documents(40, tokens=30)).publish("films")
+
+    with pytest.raises(CollectionMismatch, match=r"(?i)open it again"):
+        old.search(words(3))
+    with pytest.raises(CollectionMismatch, match=r"(?i)open it again"):
+        old.add(["three"], vectors=words(3)[None])
+
+    new = MultivectorCollection("films", embedder=None, dim=DIM, client=client)
+    assert len(new.search(words(3))) == 2
+
+
+def test_adding_them_that_was_stopped_is_not_taken_for_done(tmp_path: Any) -> None:
+    [stage] = as_stages([Centroids(words(30))])
+    with MultivectorCollection("docs", embedder=None, dim=DIM, path=tmp_path) as collection:
+        collection.add(["one"], vectors=[words(3)])
+        client = collection.engine.client
+        client.update_collection("docs", metadata={f"{BEGUN}{stage.name}": True})
+        sparse = models.SparseVectorNameConfig(sparse=models.SparseVectorConfig())
+        client.create_vector_name("docs", stage.name, sparse)
+
+    def opened(**arguments: Any) -> MultivectorCollection:
+        return MultivectorCollection("docs", embedder=None, dim=DIM, path=tmp_path, **arguments)
+
+    with pytest.raises(CollectionMismatch, match="add_stage finishes it"):
+        opened(stages=[Centroids(words(30))])
+    with opened() as collection:
+        collection.add_stage(Centroids(words(30)))
+    with opened(stages=[Centroids(words(30))]) as collection:
+        assert len(collection.search(words(3))) == 1
 
 
 def test_what_goes_to_another_process_goes_without_its_sample() -> None:
@@ -272,7 +328,7 @@ def test_nothing_is_made_where_there_is_nothing_to_train_on(tmp_path: Any) -> No
     with MultivectorCollection("docs", embedder=None, dim=DIM, path=tmp_path) as collection:
         with pytest.raises(InvalidInput, match="0 tokens"):
             collection.add_stage(Centroids.train([]))
-        assert "centroids" not in (collection.engine.client.get_collection("docs").config.params.sparse_vectors or {})
+        assert not collection.engine.client.get_collection("docs").config.params.sparse_vectors
     with pytest.raises(InvalidInput, match="0 tokens"):
         MultivectorCollection("other", embedder=None, dim=DIM, path=tmp_path, stages=[Centroids.train([])])
 

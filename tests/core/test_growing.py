@@ -85,7 +85,7 @@ def test_a_handle_of_before_gives_what_it_adds_the_stages_vector(open_again: Mak
 
     assert without(other, STAGES[kind]()) == []
     assert {hit.id for hit in other.search("blue violin apple", limit=2)} == {"1", "2"}
-    assert [stage.name for stage in before.layout.stages] == [kind]
+    assert [stage.settings["kind"] for stage in before.layout.stages] == [kind]
 
 
 def test_a_handle_of_before_that_lacks_the_encoder_writes_nothing_and_says_what_to_do(open_again: Make) -> None:

@@ -47,7 +47,7 @@ def open_collection(
             if not (yield Call("collection_exists", name)):
                 raise
     info = yield Call("get_collection", name)
-    attached = schema.attach(layout, info, settings, storage, restore=restore)
+    attached: Layout = yield Compute(lambda _: schema.attach(layout, info, settings, storage, restore=restore))
     attached = replace(attached, is_alias=layout.name in (yield from _aliases()))
     if layout.shard_key is not None:
         yield from _make_shard(layout.name, layout.shard_key)

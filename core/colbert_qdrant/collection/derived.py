@@ -90,12 +90,17 @@ class CentroidsStage:
     ----------
     encoder
         The centroids.
-    name
-        Of the sparse vector.
     """
 
     encoder: Centroids
-    name: str = "centroids"
+
+    @property
+    def name(self) -> str:
+        """Of the sparse vector: with their digest, so that no other centroids are ever taken for these.
+
+        Whoever has a collection open while another one takes its name, by `publish` say, is told so by his next search.
+        """
+        return f"centroids-{self.encoder.digest}"
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -42,6 +42,8 @@ def add_stage(layout: Layout, settings: Mapping[str, Any], wire: Wire, stage: St
     layout = replace(layout, name=(yield from administration.target(layout)))  # all in one, whatever is published
     info = yield Call("get_collection", {"collection_name": layout.name})
     schema.check_model(as_opened, info, settings)
+    stage = kept(stage, schema.remembered_stages(info))
+    yield Compute(lambda _: stage.name)  # trains what is not trained, before anything is made
     grown = yield from _grown(layout, info, settings, wire, stage)
     yield from administration.check_still(as_opened, layout.name, f"the stage {stage.name!r} is in", "add it again")
     return replace(grown, name=as_opened.name)
@@ -51,11 +53,10 @@ def _grown(
     layout: Layout, info: models.CollectionInfo, settings: Mapping[str, Any], wire: Wire, stage: Stage
 ) -> Operation[Layout]:
     layout = schema.learnt(layout, info)[0]  # what others have added since
-    stage = kept(stage, schema.remembered_stages(info))
     there = schema.remembered_stages(info).get(stage.name)
     if there is None and stage.name not in [known.name for known in layout.stages]:
         grown = replace(layout, stages=as_stages([*layout.stages, stage]))
-        yield Compute(lambda _: stage.settings)  # trains what is not trained, before anything is made
+        schema.check_dims(grown)
         yield from _make_vector(layout, info, stage)
         yield from fill(grown, wire, [stage], lacking=False)  # a run that was stopped may have been with other settings
         yield from _remember(grown, settings, stage)
@@ -176,7 +177,7 @@ def _make_vector(layout: Layout, info: models.CollectionInfo, stage: Stage) -> O
     InvalidInput
         There is a vector of this name that no run of ours began: another program's, which would be overwritten.
     """
-    is_begun = stage.name in remembering.begun(info)
+    is_begun = stage.name in schema.begun(info)
     is_there = stage.name in schema.vector_names(info)
     if is_there and not is_begun:
         raise InvalidInput(

@@ -207,12 +207,13 @@ def estimate(layout: Layout, storage: Storage, texts: Sequence[str], documents: 
     if not texts or documents < 1:
         raise InvalidInput(f"{len(texts)} texts for {documents} documents: give at least one of each")
     encoded: list[Multivector] = yield Compute(lambda embedder: list(embedder.embed(texts)))
+    of_stages = yield Compute(lambda _: [stage_bytes(stage, texts, encoded) for stage in layout.stages])
     return footprint(
         storage,
         documents=documents,
         tokens=sum(map(len, encoded)) / len(texts),
         dim=layout.dim,
-        stages=[stage_bytes(stage, texts, encoded) for stage in layout.stages],
+        stages=of_stages,
         text=sum(len(text.encode()) for text in texts) / len(texts),
     )
 

@@ -10,14 +10,10 @@ from qdrant_client import models
 from colbert_qdrant.collection import schema
 from colbert_qdrant.collection.operations import Call, Operation
 from colbert_qdrant.collection.patience import patient
-from colbert_qdrant.collection.schema import METADATA_KEY
+from colbert_qdrant.collection.schema import BEGUN, METADATA_KEY
 from colbert_qdrant.errors import EngineError
 
 _TRIES = 5
-
-_BEGUN = f"{METADATA_KEY}:begun:"
-"""Before the name of a stage whose vector is being made, a key of the collection's metadata for each: those of two that
-write at the same time are both there."""
 
 
 def remember(name: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Operation[None]:
@@ -47,23 +43,17 @@ def remember(name: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> O
 
 def forget(name: str, info: models.CollectionInfo) -> Operation[None]:
     """Let a collection remember nothing of ours any longer."""
-    yield from _write(name, dict.fromkeys((METADATA_KEY, *(_BEGUN + stage for stage in begun(info)))))
-
-
-def begun(info: models.CollectionInfo) -> list[str]:
-    """Return the stages whose vectors somebody of ours is about to make, or was when it was stopped."""
-    metadata = getattr(info.config, "metadata", None) or {}
-    return [key.removeprefix(_BEGUN) for key in metadata if key.startswith(_BEGUN)]
+    yield from _write(name, dict.fromkeys((METADATA_KEY, *(BEGUN + stage for stage in schema.begun(info)))))
 
 
 def begin(name: str, stage: str) -> Operation[None]:
     """Say that a stage's vector is about to be made: if this stops, whoever goes on knows that the vector is ours."""
-    yield from _write(name, {_BEGUN + stage: True})
+    yield from _write(name, {BEGUN + stage: True})
 
 
 def end(name: str, stage: str) -> Operation[None]:
     """Say that the stage is remembered as one of the collection."""
-    yield from _write(name, {_BEGUN + stage: None})
+    yield from _write(name, {BEGUN + stage: None})
 
 
 def _write(name: str, metadata: dict[str, Any]) -> Operation[None]:

@@ -10,8 +10,9 @@ from typing import Any
 
 from qdrant_client import models
 
+from colbert_qdrant.collection.derived import CentroidsStage, MuveraStage
 from colbert_qdrant.collection.foreign import LLAMA_INDEX
-from colbert_qdrant.collection.stages import Stage, kept, restored, shown
+from colbert_qdrant.collection.stages import Stage, kept, names_of, restored, shown
 from colbert_qdrant.collection.storage import Storage
 from colbert_qdrant.embedders import same_model
 from colbert_qdrant.errors import CollectionMismatch, InvalidInput
@@ -22,6 +23,10 @@ UNNAMED_VECTOR = ""
 
 METADATA_KEY = "colbert_qdrant"
 """Where the collection's own metadata keeps what its vectors were made with."""
+
+BEGUN = f"{METADATA_KEY}:begun:"
+"""Before the name of a stage whose vector is being made, a key of the collection's metadata for each: those of two that
+write at the same time are both there."""
 
 UPGRADED_KEY = "upgraded"
 """What is remembered there of a collection that another program made; see `upgrading.py`."""
@@ -88,7 +93,7 @@ class Layout:
             )
         if self.stages and not self.vector_name:
             raise InvalidInput("an unnamed multivector stands alone; first stages need vector_name= to be a name")
-        if self.vector_name in [stage.name for stage in self.stages]:
+        if self.vector_name in names_of(self.stages):
             raise InvalidInput(f"vector_name={self.vector_name!r} is also the name of a first stage")
 
     @property
@@ -118,6 +123,7 @@ def creation(layout: Layout, settings: Mapping[str, Any], storage: Storage) -> d
         hnsw_config=models.HnswConfigDiff(m=0) if layout.stages else None,
         **storage.vector_options,
     )
+    check_dims(layout)
     params = {stage.name: _as_stored(stage.params(), storage) for stage in layout.stages}
     dense = {name: param for name, param in params.items() if isinstance(param, models.VectorParams)}
     sparse = {name: param for name, param in params.items() if isinstance(param, models.SparseVectorParams)}
@@ -199,6 +205,11 @@ def attach(
             for stage in missing
         ),
         *(difference for stage in stages for difference in _stage_differences(stage, by_name, sparse, stored)),
+        *(
+            f"adding its first stage {name!r} was stopped: open it without that, and add_stage finishes it"
+            for name in names_of(stages)
+            if name in begun(info) and name not in stored
+        ),
     ]
     if not restore:
         unknown = [stage for stage in stored if stage not in [known.name for known in stages]]
@@ -240,6 +251,12 @@ def dense_vectors(info: models.CollectionInfo) -> dict[str, models.VectorParams]
     """Return the dense vectors, single and multi, by name; the unnamed one is ``""``."""
     vectors = info.config.params.vectors or {}
     return dict(vectors) if isinstance(vectors, Mapping) else {UNNAMED_VECTOR: vectors}
+
+
+def begun(info: models.CollectionInfo) -> list[str]:
+    """Return the stages whose vectors somebody of ours is about to make, or was when it was stopped."""
+    metadata = getattr(info.config, "metadata", None) or {}
+    return [key.removeprefix(BEGUN) for key in metadata if key.startswith(BEGUN)]
 
 
 def vector_names(info: models.CollectionInfo) -> list[str]:
@@ -312,6 +329,15 @@ def check_model(layout: Layout, info: models.CollectionInfo, settings: Mapping[s
             f"another collection is called {layout.name!r} since this one was opened: {'; '.join(differences)}. Open "
             "it with its own model"
         )
+    stored, dense, sparse = remembered_stages(info), dense_vectors(info), info.config.params.sparse_vectors or {}
+    known = [stage for stage in layout.stages if stage.name in stored]
+    others = [difference for stage in known for difference in _stage_differences(stage, dense, sparse, stored)]
+    gone = [f"it has no first stage {name!r}" for name in names_of(layout.stages) if name not in vector_names(info)]
+    if others or gone:
+        raise CollectionMismatch(
+            f"another collection is called {layout.name!r} since this one was opened: {'; '.join([*others, *gone])}. "
+            "Open it again"
+        )
 
 
 def learnt(layout: Layout, info: models.CollectionInfo) -> tuple[Layout, list[str]]:
@@ -320,6 +346,22 @@ def learnt(layout: Layout, info: models.CollectionInfo) -> tuple[Layout, list[st
     new = {name: stage for name, stage in remembered_stages(info).items() if name not in known}
     stages, missing = restored(new)
     return (replace(layout, stages=(*layout.stages, *stages)) if stages else layout), missing
+
+
+def check_dims(layout: Layout) -> None:
+    """Refuse first stages that are derived from token vectors of another length.
+
+    Raises
+    ------
+    InvalidInput
+        Names the first of them.
+    """
+    for stage in layout.stages:
+        if isinstance(stage, MuveraStage | CentroidsStage) and stage.encoder.dim != layout.dim:
+            raise InvalidInput(
+                f"first stage {stage.name!r} is made for token vectors of {stage.encoder.dim} numbers, and those of "
+                f"collection {layout.name!r} have {layout.dim}"
+            )
 
 
 def _kind_of(stored: Mapping[str, Any], name: str) -> str:

@@ -269,6 +269,8 @@ def stage_bytes(stage: Stage, texts: Sequence[str], multivectors: Sequence[Multi
     params = stage.params()
     if isinstance(params, models.VectorParams):
         return stored_bytes(params.size, params)
+    if not texts:
+        return StoredBytes(0, 0)
     encoded = stage.encode_documents(texts, multivectors)
     weights = [len(set(v.text.split()) if isinstance(v, models.Document) else v.indices) for v in encoded]
     size = 8 * sum(weights) / len(texts)
@@ -297,7 +299,7 @@ def as_stages(stages: Iterable[object]) -> tuple[Stage, ...]:
         if not isinstance(stage, CentroidsStage | Stage):  # a protocol's check asks for `settings`, which would train
             raise InvalidInput(f"{stage!r:.60} is no first stage; use Muvera, Centroids, Dense, Sparse or Bm25")
         checked.append(stage)
-    names = [stage.name for stage in checked]
+    names = names_of(checked)
     if len(set(names)) < len(names):
         raise InvalidInput(f"stages {', '.join(names)}: give each a name of its own")
     return tuple(checked)
@@ -309,14 +311,19 @@ def _wrapped(stage: object) -> object:
     return CentroidsStage(stage) if isinstance(stage, Centroids) else stage
 
 
+def names_of(stages: Iterable[Stage]) -> list[str]:
+    """Return the names that stages have by now: one of centroids has it from them, once they are trained."""
+    return [stage.name for stage in stages if not isinstance(stage, CentroidsStage) or stage.encoder.is_trained]
+
+
 def kept(stage: Stage, stored: Mapping[str, Any]) -> Stage:
     """Return a stage as a collection that exists has it: its own centroids, where others are for a new collection."""
-    is_for_new = isinstance(stage, CentroidsStage) and stage.encoder.is_for_new
-    own = stored.get(stage.name, {})
-    if not (is_for_new and own.get("kind") == "centroids"):
-        return stage
-    [same], _ = restored({stage.name: own})
-    return same
+    if isinstance(stage, CentroidsStage) and stage.encoder.is_for_new:
+        for name, own in stored.items():
+            if own.get("kind") == "centroids":
+                [same], _ = restored({name: own})
+                return same
+    return stage
 
 
 def restored(settings: Mapping[str, Mapping[str, Any]]) -> tuple[list[Stage], list[str]]:
@@ -350,7 +357,7 @@ def _restored(name: str, stored: Mapping[str, Any]) -> Stage:
     if stored["kind"] == "bm25":
         return Bm25(name=name, **values)
     if stored["kind"] == "centroids":
-        return CentroidsStage(Centroids.unpacked(**values), name)
+        return CentroidsStage(Centroids.unpacked(**values))
     numbers = {key: value for key, value in values.items() if key != "random_seed"}
     if not all(isinstance(value, int) and 0 < value <= MAX_DIM for value in numbers.values()):
         raise InvalidInput(f"its numbers must be from 1 to {MAX_DIM:,}")  # before so many are drawn

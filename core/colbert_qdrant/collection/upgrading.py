@@ -144,7 +144,7 @@ def _ours(info: models.CollectionInfo) -> list[str]:
     upgraded = schema.remembered(info).get(UPGRADED_KEY)
     if upgraded is None:
         return []
-    stages = [*schema.remembered_stages(info), *remembering.begun(info)]
+    stages = [*schema.remembered_stages(info), *schema.begun(info)]
     return [upgraded["vector"], *(stage for stage in dict.fromkeys(stages) if stage not in upgraded["beside"])]
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NamedTuple
@@ -127,6 +128,16 @@ class Centroids:
         return {"_codes": self._codes, "is_for_new": self.is_for_new}
 
     @property
+    def is_trained(self) -> bool:
+        """Whether they are known by now."""
+        return "_codes" in vars(self)
+
+    @property
+    def digest(self) -> str:
+        """Eight hexadecimal digits that tell them from others."""
+        return hashlib.blake2b(self._codes.tobytes(), digest_size=4).hexdigest()
+
+    @property
     def packed(self) -> str:
         """The centroids as text, 8 bits a number in base64."""
         return base64.b64encode(self._codes.tobytes()).decode()
@@ -144,7 +155,9 @@ class Centroids:
     @once
     def _codes(self) -> npt.NDArray[np.int8]:
         """Return the centroids' directions in 8 bits a number; trained when they are first asked for."""
-        return _coded(self._train())
+        codes = _coded(self._train())
+        del self._train  # and the sample with it
+        return codes
 
     @once
     def _vectors(self) -> _Floats:
@@ -200,7 +213,9 @@ def _means(multivectors: Iterable[Multivector], count: int, random_seed: int) ->
     sample = _sample(multivectors, _SAMPLE_PER_CENTROID * count, dice)
     count = min(count, len(sample) // _FEWEST_PER_CENTROID)
     if not count:
-        raise InvalidInput(f"Centroids.train: {len(sample)} tokens; give the vectors of some hundred documents")
+        raise InvalidInput(
+            f"Centroids.train: {len(sample)} tokens; give vectors of some hundred documents (an iterator is read once)"
+        )
     centroids = sample[dice.permutation(len(sample))[:count]]
     for _ in range(_ROUNDS):
         nearest, _ = _nearest(sample, centroids)

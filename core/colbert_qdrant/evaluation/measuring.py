@@ -90,6 +90,7 @@ def evaluated(
     info = yield Call("get_collection", {"collection_name": layout.name})
     settings = {**settings, **schema.remembered(info)}  # whoever opens it may pool otherwise than it was made
     sample = yield from _sample(layout)
+    of_stages: dict[str, float] = yield Compute(lambda _: _bytes_of_stages(layout, info, sample))
     encoded = yield from _encoded(layout, questions.queries)
     ways = list(ways_of(layout, limit, tried, count))
     total = len(ways) * len(encoded.queries)
@@ -103,7 +104,7 @@ def evaluated(
                 f"no record of collection {layout.name!r} has token vectors, so that MaxSim finds none: add them, "
                 "or `upgrade` the collection, where another program writes it"
             )
-        size = bytes_of(way, layout, info, sample)
+        size = bytes_of(way, layout, info, sample, of_stages)
         rows.append(_setting(way.name, runs[number], runs[0], questions, limit, way.candidates, milliseconds, size))
     others = yield from _other_storage(layout, settings, info, questions, limit, encoded, sample)
     return Evaluation(
@@ -146,18 +147,27 @@ def exactly(layout: Layout, limit: int) -> SearchOptions:
     return SearchOptions(limit=limit, exhaustive=True, search_params=params)
 
 
-def bytes_of(way: Way, layout: Layout, info: models.CollectionInfo, sample: Sequence[Record]) -> int:
+def bytes_of(
+    way: Way, layout: Layout, info: models.CollectionInfo, sample: Sequence[Record], of_stages: Mapping[str, float]
+) -> int:
     """Return the bytes of a document's vectors that a way reads, in memory or not."""
     params = schema.dense_vectors(info)
-    whole = [(record.text, record.vectors) for record in sample if record.vectors is not None]
-    texts, multivectors = [text for text, _ in whole], [vectors for _, vectors in whole]
-    size = 0.0
-    for stage in way.stages:
-        found = params.get(stage.name)
-        size += stage_bytes(stage, texts, multivectors).disk if found is None else stored_bytes(found.size, found).disk
+    size = sum(of_stages[stage.name] for stage in way.stages)
     if way.reads_tokens:
         size += stored_bytes(numbers_of(sample, layout), params[layout.vector_name]).disk
     return round(size)
+
+
+def _bytes_of_stages(layout: Layout, info: models.CollectionInfo, sample: Sequence[Record]) -> dict[str, float]:
+    params = schema.dense_vectors(info)
+    whole = [(record.text, record.vectors) for record in sample if record.vectors is not None]
+    texts, multivectors = [text for text, _ in whole], [vectors for _, vectors in whole]
+    return {
+        stage.name: stage_bytes(stage, texts, multivectors).disk
+        if (found := params.get(stage.name)) is None
+        else stored_bytes(found.size, found).disk
+        for stage in layout.stages
+    }
 
 
 def numbers_of(sample: Sequence[Record], layout: Layout) -> float:
