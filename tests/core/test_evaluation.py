@@ -14,6 +14,7 @@ from qdrant_client import models
 from colbert_qdrant import AsyncMultivectorCollection, Bm25, MultivectorCollection, Muvera, aevaluate, evaluate
 from colbert_qdrant.errors import InvalidInput, MissingExtra
 from colbert_qdrant.evaluation import quality
+from colbert_qdrant.evaluation.measuring import SAMPLE
 from colbert_qdrant.evaluation.report import Estimate, Evaluation, Setting
 
 NAMES = [
@@ -233,6 +234,16 @@ def test_a_collection_without_token_vectors_is_refused(collection: MultivectorCo
 
     with pytest.raises(InvalidInput, match=r"no record of collection .* has token vectors"):
         evaluate(collection, ["fox"])
+
+
+def test_a_sample_without_token_vectors_has_no_size(make_collection: Make) -> None:
+    """As after an upgrade: what has no text comes first, and a sparse stage's size is of what is encoded."""
+    collection = make_collection(stages=[Bm25()])
+    empty = [models.PointStruct(id=number, payload={"page_content": "fox"}, vector={}) for number in range(SAMPLE)]
+    collection.engine.call("upsert", {"collection_name": collection.name, "points": empty, "wait": True})
+    collection.add(["fox"], ids=["ffffffff-ffff-ffff-ffff-ffffffffffff"])
+
+    assert evaluate(collection, ["fox"]).searches
 
 
 def test_an_empty_collection_is_refused(collection: MultivectorCollection) -> None:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from llama_index.core.schema import NodeRelationship, RelatedNodeInfo, TextNode
 from llama_index.core.vector_stores.types import (
@@ -21,7 +22,7 @@ from llama_index.core.vector_stores.types import (
 )
 from qdrant_client import QdrantClient, models
 
-from colbert_qdrant import Blend, Bm25, MultivectorCollection, Muvera, maxsim
+from colbert_qdrant import Blend, Bm25, Centroids, MultivectorCollection, Muvera, maxsim
 from colbert_qdrant.errors import CollectionMismatch, InvalidInput, UnsupportedByEngine
 from colbert_qdrant.types import Embedder
 from llama_index_colbert_qdrant import ColbertQdrantVectorStore
@@ -246,6 +247,15 @@ SAME_WORDS = {"query_str": "journalist machines", "similarity_top_k": 6}
 @pytest.mark.parametrize("mode", [{"mode": Mode.HYBRID, "alpha": 0}, {"mode": Mode.SPARSE}, {"mode": Mode.TEXT_SEARCH}])
 def test_words_alone_find_what_has_them(hybrid: ColbertQdrantVectorStore, mode: dict[str, Any]) -> None:
     assert set(found(hybrid, **SAME_WORDS, **mode)) == {"None", "matrix"}
+
+
+@pytest.mark.parametrize("mode", [Mode.SPARSE, Mode.HYBRID, Mode.TEXT_SEARCH])
+def test_centroids_are_no_words(make_store: Any, mode: Mode) -> None:
+    """Their vectors are sparse too, and tell of meaning."""
+    store = make_store(stages=[Centroids(np.eye(384))])
+
+    with pytest.raises(UnsupportedByEngine, match="Bm25"):
+        store.query(VectorStoreQuery(query_str="machines", mode=mode))
 
 
 @pytest.mark.parametrize("mode", [{"alpha": 1}, {"alpha": None}])
