@@ -488,13 +488,40 @@ def test_a_collection_itself_is_no_folder_of_documents(shell: Shell) -> None:
     assert "store/documents holds collections, not documents" in shell("index", "store/documents").stderr
 
 
+def test_documents_beside_a_collection_are_indexed(shell: Shell, words: Any, stored: Stored) -> None:
+    write("notes/a.md", "text")
+    MultivectorCollection("documents", words, path="notes").close()
+
+    above = shell("index", ".")
+    write("notes/b.md", "more")
+    itself = shell("index", "notes")
+
+    assert above.stdout.startswith("1 added\nskipped: 1 collections\n")
+    assert itself.stdout.startswith("1 added, 1 updated\n")
+    assert sorted(stored().values()) == ["more", "text"]
+
+
+def test_what_was_indexed_of_a_collections_own_files_is_gone(shell: Shell, words: Any, stored: Stored) -> None:
+    write("docs/a.md", "text")
+    write("docs/old/documents/collection.json", [{"text": "of the engine's"}])
+    shell("index", "docs")
+    Path("docs/old/documents/collection.json").unlink()
+    MultivectorCollection("documents", words, path="docs/old").close()
+
+    again = shell("index", "docs")
+    shell("prune", "docs", "--yes")
+
+    assert "1 files that were indexed are gone" in again.stderr
+    assert list(stored().values()) == ["text"]
+
+
 def test_the_store_within_the_folder_that_is_indexed_is_not_read(shell: Shell, stored: Stored) -> None:
     write("a.md", "text")
     shell("index", ".")
 
     again = shell("index", ".")
 
-    assert again.stdout.startswith("1 unchanged\nskipped: 1 folders of collections\n")
+    assert again.stdout.startswith("1 unchanged\nskipped: 1 collections\n")
     assert list(stored().values()) == ["text"]
 
 

@@ -140,14 +140,12 @@ def test_any_gitignore_says_what_it_says_to_git(tmp_path: Path) -> None:
     assert sorted(found(tmp_path)) == sorted(name for name in listed if name and not name.endswith(".gitignore"))
 
 
-def test_folders_that_hold_collections_are_left_out_and_so_is_the_store(tmp_path: Path) -> None:
-    write(tmp_path, "a.md", "old/documents/collection.json", "old/documents/shard/edge_config.json", "old/b.md")
-    write(tmp_path, "store/documents/unfinished", "store/documents/shard/edge_config.json", "api/v1/c.md")
+def test_collections_are_left_out_and_documents_beside_them_are_not(tmp_path: Path) -> None:
+    write(tmp_path, "a.md", "notes/documents/collection.json", "notes/documents/shard/edge_config.json", "notes/b.md")
+    write(tmp_path, "store/begun/unfinished", "store/begun/shard/edge_config.json", "store/lost/shard/edge_config.json")
 
-    choice = {"store": tmp_path / "api" / ".." / "store", "hidden": True}
-
-    assert found(tmp_path, **choice) == ["a.md", "api/v1/c.md"]
-    assert said_of(read_folder(tmp_path, **choice).skipped) == "skipped: 2 folders of collections"
+    assert found(tmp_path, hidden=True) == ["a.md", "notes/b.md"]
+    assert said_of(read_folder(tmp_path, hidden=True).skipped) == "skipped: 3 collections"
 
 
 def test_all_is_read_when_told_so(tmp_path: Path) -> None:

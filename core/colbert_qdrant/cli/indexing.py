@@ -64,7 +64,7 @@ def index(
     Text, source code, HTML and PDF are cut into chunks of whole paragraphs that know their file and line. In JSON
     lines, JSON and CSV every row with a "text" is a document; "_id" and "title" are known, the rest is metadata.
     Any of them may be packed (.gz). Of a folder hidden files and those that a .gitignore names are left out, and so
-    are collections, that of --path among them.
+    are collections, those of --path among them, but not documents beside them.
 
     What is stored already and did not change costs a look-up, so a run that was stopped is finished by running it
     again. A file that changed replaces what it was, but for rows with an id that it no longer has: `colbert-qdrant
@@ -76,7 +76,7 @@ def index(
     pip install "colbert-qdrant[offline]".
     """
     given = source_of(target, source, name)
-    choice = Choice(include, exclude, hidden=no_ignore, encoding=checked_encoding(encoding), store=target.path)
+    choice = Choice(include, exclude, hidden=no_ignore, encoding=checked_encoding(encoding))
     corpus = read(given, choice)
     if not (corpus.documents or corpus.failed or (corpus.whole and target.exists())):  # what was emptied loses rows
         raise InvalidInput("; ".join(filter(None, [f"{source} holds nothing to index", said_of(corpus.skipped)])))
@@ -128,7 +128,7 @@ def source_of(target: Target, source: Path, name: str | None) -> Source:
     Raises
     ------
     InvalidInput
-        Standard input without a name, or a folder that holds collections: arguments in the wrong order.
+        Standard input without a name, or a folder that holds collections alone: arguments in the wrong order.
     """
     if str(source) == "-" and name is None:
         raise click.UsageError(

@@ -111,11 +111,12 @@ def _of_sources(records: Iterable[Record], names: Sequence[str], target: Target,
 def prune(*, target: Target, source: Path, name: str | None, encoding: str | None, yes: bool, to_json: bool) -> None:
     """Delete the documents of SOURCE that are gone from it: of files that were removed, and rows of their files.
 
-    A file is gone, too, where a folder or a link to another file of SOURCE stands in its place. One that can't be read
-    keeps its documents. SOURCE itself must be there: of a disk that is not, nothing is gone.
+    A file is gone, too, where a folder or a link to another file of SOURCE stands in its place, or where it is part of
+    a collection. One that can't be read keeps its documents. SOURCE itself must be there: of a disk that is not,
+    nothing is gone.
     """
     given = source_of(target, source, name)
-    choice = Choice(hidden=True, encoding=checked_encoding(encoding), store=target.path)
+    choice = Choice(hidden=True, encoding=checked_encoding(encoding))
     with target.to_search() as collection:
         corpus = read(given, choice)
         ids = [record_id for found in sources.gone(collection, given, corpus).values() for record_id in found]

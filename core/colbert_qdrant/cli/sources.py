@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import stat
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,6 +113,9 @@ def gone(collection: MultivectorCollection, source: Source, corpus: Corpus | Non
     corpus
         All that is in the source now. Of a file that was read, the documents that it no longer has are gone as well.
     """
+    from colbert_qdrant.collection.engines.edge_folder import is_told_by_its_shard
+
+    is_collection = functools.cache(is_told_by_its_shard)  # files share the folders above them
     now = {_point_of(document.id) for document in corpus.documents} if corpus else set()
     whole = corpus.whole if corpus else set()
     there: dict[str, bool] = {}
@@ -119,14 +123,14 @@ def gone(collection: MultivectorCollection, source: Source, corpus: Corpus | Non
     for record in of_source(collection, source):
         file = record.payload[FILE_KEY]
         if file not in there:
-            there[file] = _may_be_there(source, file)
+            there[file] = _may_be_there(source, file, is_collection)
         if not there[file] or (file in whole and _point_of(record.id) not in now):
             ids.setdefault(file, []).append(record.id)
     return ids
 
 
-def _may_be_there(source: Source, file: str) -> bool:
-    """Return whether `index` would read a file again: not where there is none, or a folder or a link to another.
+def _may_be_there(source: Source, file: str, is_collection: Callable[[Path], bool]) -> bool:
+    """Return whether `index` would read a file again: not one of a collection, nor a folder or a link to another.
 
     What can't be looked at may be there, and so may what a link out of the folder leads to: both fail to be read.
     """
@@ -136,7 +140,8 @@ def _may_be_there(source: Source, file: str) -> bool:
         target = Path(os.path.realpath(place))
         if target != place:
             return not target.is_relative_to(root)
-        return stat.S_ISREG(os.lstat(place).st_mode)
+        above = [folder for folder in place.parents if folder != root and folder.is_relative_to(root)]
+        return stat.S_ISREG(os.lstat(place).st_mode) and not any(map(is_collection, above))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return False
     except OSError:

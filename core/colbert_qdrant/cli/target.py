@@ -290,14 +290,15 @@ class Target:
 
 
 def holds_collections(folder: str | Path) -> bool:
-    """Return whether a folder is one that ``--path`` names, or a collection in one.
+    """Return whether a folder is a collection, or holds nothing else, as what ``--path`` names mostly does.
 
-    A question that no folder can be named is none.
+    A question that no folder can be named is none. Where documents lie beside collections it is a folder of documents.
     """
     from colbert_qdrant.collection.engines.edge_folder import is_told_by_its_shard
 
     with suppress(OSError, ValueError):  # it is too long for a name, or holds what no name does
-        return any(map(is_told_by_its_shard, (Path(folder), *Path(folder).iterdir())))
+        inside = [path for path in Path(folder).iterdir() if not path.name.startswith(".")]
+        return is_told_by_its_shard(Path(folder)) or (bool(inside) and all(map(is_told_by_its_shard, inside)))
     return False
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from colbert_qdrant.cli.reading.bytes_of import read_bytes
 from colbert_qdrant.cli.reading.corpus import Failed
 from colbert_qdrant.cli.reading.patterns import Pattern, Patterns
-from colbert_qdrant.cli.target import holds_collections
 from colbert_qdrant.errors import InvalidInput
 
 IGNORE_FILE = ".gitignore"
@@ -28,15 +27,12 @@ class Choice:
         Read what a ``.gitignore`` names and what begins with a dot, too.
     encoding
         Of files that are not UTF-8; see `decoded`.
-    store
-        A folder to leave out, as all that hold collections are: where those documents go.
     """
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     hidden: bool = False
     encoding: str | None = None
-    store: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +60,12 @@ def walk(folder: Path, choice: Choice) -> Iterator[Path | Skipped | Failed]:
 
     Links are not followed: what they point at is read where it lies if it is part of the folder, and is not the
     folder's if it lies elsewhere, which is a failure. Folders are kept in a list, not on Python's stack, and so may
-    be nested as deep as the file system allows.
+    be nested as deep as the file system allows. Collections are left out, whatever else lies beside them is not.
     """
+    from colbert_qdrant.collection.engines.edge_folder import is_told_by_its_shard
+
     include, exclude = _patterns(choice.include, "--include"), _patterns(choice.exclude, "--exclude")
     root = Path(os.path.realpath(folder))
-    store = None if choice.store is None else Path(os.path.realpath(choice.store))
     waiting: list[tuple[Path, tuple[_Level, ...]]] = [(folder, () if choice.hidden else _levels_above(root))]
     while waiting:
         here, above = waiting.pop()
@@ -94,8 +91,8 @@ def walk(folder: Path, choice: Choice) -> Iterator[Path | Skipped | Failed]:
                 yield Skipped(path, f"named by a {IGNORE_FILE}")
             elif exclude.say(relative, is_folder=is_folder):
                 yield Skipped(path, "excluded")
-            elif is_folder and (root / relative == store or holds_collections(path)):
-                yield Skipped(path, "folders of collections")
+            elif is_folder and is_told_by_its_shard(path):
+                yield Skipped(path, "collections")
             elif is_folder:
                 below.append((path, levels))
             elif choice.include and not include.name(relative):

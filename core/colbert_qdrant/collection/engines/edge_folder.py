@@ -298,8 +298,10 @@ def exists(folder: Path) -> bool:
 
 
 def is_told_by_its_shard(folder: Path) -> bool:
-    """Return whether a folder is surely a collection: other programs write a ``collection.json`` too."""
-    return os.path.isdir(folder / _SHARD) and exists(folder)
+    """Return whether a folder is surely a collection, or one being made: others write a ``collection.json`` too."""
+    with suppress(OSError):  # whoever may not look inside finds none
+        return os.path.isdir(folder / _SHARD) and (exists(folder) or (folder / _UNFINISHED).is_file())
+    return False
 
 
 def delete(folder: Path) -> None:
