@@ -9,13 +9,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from qdrant_client import QdrantClient
+from qdrant_client import QdrantClient, models
 
 from colbert_qdrant import MultivectorCollection, Storage
+from colbert_qdrant.collection.driving import Driver
 from colbert_qdrant.collection.ids import point_id
 from colbert_qdrant.collection.ingest import WINDOW
 from colbert_qdrant.collection.patience import WRITING
 from colbert_qdrant.collection.reports import AddReport
+from colbert_qdrant.collection.steps import Call
 from colbert_qdrant.errors import EngineError, EngineUnavailable, InvalidInput
 from conftest import WordEmbedder
 
@@ -47,6 +49,25 @@ def test_adding_a_corpus_twice_encodes_it_once(make_collection: Make, counting: 
     assert (second.unchanged, second.encoded) == (len(texts), 0)
     assert first.ids == second.ids
     assert counting.encoded == texts
+
+
+def test_what_is_deleted_before_its_new_metadata_is_written_is_stored_anew(
+    make_collection: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collection = make_collection()
+    collection.add(["gone", "stays"], [{"n": 1}] * 2, ["gone", "stays"])
+    do = Driver._do
+
+    def overtaken(self: Driver, step: Any) -> Any:
+        if isinstance(step, Call) and step.method == "overwrite_payload":
+            gone = models.PointIdsList(points=[point_id("gone")])
+            do(self, Call("delete", {"collection_name": collection.name, "points_selector": gone, "wait": True}))
+        return do(self, step)
+
+    monkeypatch.setattr(Driver, "_do", overtaken)
+    collection.add(["gone", "stays"], [{"n": 2}] * 2, ["gone", "stays"])
+
+    assert [record.metadata["n"] for record in collection.get(["gone", "stays"])] == [2, 2]
 
 
 def test_new_metadata_for_a_stored_text_is_written_without_encoding(

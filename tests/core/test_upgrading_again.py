@@ -10,6 +10,10 @@ import pytest
 from qdrant_client import models
 
 from colbert_qdrant import Bm25, Dense, MultivectorCollection, Muvera
+from colbert_qdrant.collection import schema
+from colbert_qdrant.collection.driving import Driver
+from colbert_qdrant.collection.ids import point_id
+from colbert_qdrant.collection.steps import Call
 from colbert_qdrant.errors import CollectionMismatch, InvalidInput
 from conftest import WordEmbedder
 from other_programs import WRITTEN, Store, mean_vector, other_model, point_of
@@ -129,6 +133,42 @@ def test_what_had_vectors_of_its_own_is_stored_again_after_they_were_taken_away(
         for record in docs.get(ids, with_vectors=True):
             np.testing.assert_allclose(record.vectors, before[record.id], atol=1e-3)
         assert add(docs) == [1, 1, 1, 1, 1]
+
+
+def test_what_is_deleted_before_it_is_claimed_does_not_end_the_upgrade(
+    langchain: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with langchain.upgrade(dense=mean_vector) as docs:
+        docs.add(["a text", "another"], ids=["gone", "stays"], encoded_as=["yellow submarine", "purple whale"])
+    MultivectorCollection.downgrade(langchain.name, **langchain.place)
+    do = Driver._do
+
+    def overtaken(self: Driver, step: Any) -> Any:
+        if isinstance(step, Call) and step.method == "set_payload":
+            gone = models.PointIdsList(points=[point_id("gone")])
+            do(self, Call("delete", {"collection_name": langchain.name, "points_selector": gone, "wait": True}))
+        return do(self, step)
+
+    monkeypatch.setattr(Driver, "_do", overtaken)
+
+    with langchain.upgrade(dense=mean_vector) as docs:
+        assert [record.id for record in docs.get(["gone", "stays"])] == ["stays"]
+
+
+@pytest.mark.parametrize("dense", [None, mean_vector])
+def test_what_was_upgraded_before_other_vectors_were_remembered_goes_on_and_goes_back(
+    langchain: Store, dense: Any
+) -> None:
+    with langchain.upgrade(dense=dense) as docs:
+        docs.add_stage(Bm25())
+    metadata = schema.remembered(langchain.call("get_collection"))
+    del metadata[schema.UPGRADED_KEY]["beside"]
+    langchain.call("update_collection", metadata={schema.METADATA_KEY: metadata})
+
+    langchain.upgrade(dense=dense).close()
+    MultivectorCollection.downgrade(langchain.name, **langchain.place)
+
+    assert langchain.vector_names() == [""]
 
 
 def test_other_keys_than_it_was_begun_with_are_refused(langchain: Store) -> None:

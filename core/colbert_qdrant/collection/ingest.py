@@ -244,8 +244,14 @@ def _settle_unchanged(
                 "points": [point_id(record.id, layout.tenant)],
                 "wait": True,
             }
-            yield from patient(Call("overwrite_payload", arguments))
-            report.updated += 1
+            try:
+                yield from patient(Call("overwrite_payload", arguments))
+            except ColbertQdrantError:
+                if (yield from _look_up(layout, [record])):
+                    raise
+                changed.append((record, payload))  # deleted meanwhile
+            else:
+                report.updated += 1
     return changed
 
 

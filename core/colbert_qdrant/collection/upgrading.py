@@ -34,7 +34,7 @@ from colbert_qdrant.collection.foreign import Writer
 from colbert_qdrant.collection.giving import Records
 from colbert_qdrant.collection.ids import PointId
 from colbert_qdrant.collection.ingest import WINDOW
-from colbert_qdrant.collection.operations import Call, Finish, Operation, Start
+from colbert_qdrant.collection.operations import Call, Finish, Operation, Start, has_id
 from colbert_qdrant.collection.patience import patient
 from colbert_qdrant.collection.points import NewRecord, Record, Wire
 from colbert_qdrant.collection.reports import AddReport, Failure
@@ -141,11 +141,21 @@ def downgrade(name: str) -> Operation[None]:
 
 def _ours(info: models.CollectionInfo) -> list[str]:
     """Return the vectors that the collection did not have when it was upgraded: the multivector and first stages."""
-    upgraded = schema.remembered(info).get(UPGRADED_KEY)
-    if upgraded is None:
+    made_with = schema.remembered(info)
+    if UPGRADED_KEY not in made_with:
         return []
-    stages = [*schema.remembered_stages(info), *schema.begun(info)]
-    return [upgraded["vector"], *(stage for stage in dict.fromkeys(stages) if stage not in upgraded["beside"])]
+    before, stages = _beside(made_with), [*schema.remembered_stages(info), *schema.begun(info)]
+    return [made_with[UPGRADED_KEY]["vector"], *(stage for stage in dict.fromkeys(stages) if stage not in before)]
+
+
+def _beside(made: Mapping[str, Any]) -> Sequence[str]:
+    """Return the vectors that the collection had before it was upgraded.
+
+    One that was upgraded by a version that did not remember them may have had those of its dense stages.
+    """
+    dense = [name for name, stage in made.get("stages", {}).items() if stage.get("kind") == "dense"]
+    known: Sequence[str] = made[UPGRADED_KEY].get("beside", dense)
+    return known
 
 
 def _judged(
@@ -317,8 +327,8 @@ def _begun(wanted: Wanted, making: Mapping[str, Any], before: Mapping[str, Any])
 
 def _settings_of(made: Mapping[str, Any]) -> dict[str, Any]:
     """Return what an upgrade is begun with, as the caller says it; what was added to it since is left out."""
-    upgraded = made[UPGRADED_KEY]
-    dense = {name: stage for name, stage in made.get("stages", {}).items() if name in upgraded["beside"]}
+    upgraded, before = made[UPGRADED_KEY], _beside(made)
+    dense = {name: stage for name, stage in made.get("stages", {}).items() if name in before}
     return {
         **{key: value for key, value in made.items() if key not in (UPGRADED_KEY, "stages")},
         "dense": dense or None,
@@ -430,7 +440,9 @@ def _claimed(layout: Layout, settings: Mapping[str, Any], records: Records) -> O
 
 
 def _claim(layout: Layout, keys: Sequence[PointId], payload: Mapping[str, Any]) -> Operation[None]:
-    arguments = {"collection_name": layout.name, "payload": payload, "points": list(keys), "wait": True}
+    # By a filter, which leaves out what was deleted meanwhile: of ids, one that is gone is an error.
+    selected = models.FilterSelector(filter=has_id(keys))
+    arguments = {"collection_name": layout.name, "payload": payload, "points": selected, "wait": True}
     yield from patient(Call("set_payload", arguments))
 
 
