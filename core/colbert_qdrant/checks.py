@@ -1,7 +1,8 @@
-"""What counts as text, and as a threshold, wherever it comes in."""
+"""What counts as text, as a number and as a threshold, wherever it comes in."""
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Iterator
 from numbers import Real
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,9 @@ from colbert_qdrant.errors import InvalidInput
 
 if TYPE_CHECKING:
     from qdrant_client import models
+
+QUOTED = "put a key in quotes that is more than letters, digits, - and _ ('\"a key\"')"
+"""What to do about a path into a payload that is none."""
 
 _ROUNDED = 1e-6
 """What a sum of similarities may lack, for each 1 of it: a few units in the last place."""
@@ -91,6 +95,14 @@ def reaches(score: float, threshold: float) -> bool:
 def is_share(number: Any) -> bool:
     """Return whether this is a number from 0 to 1."""
     return _is_finite(number) and 0 <= number <= 1
+
+
+def as_whole(number: Any) -> int | None:
+    """Return a whole number, NumPy's among them, as Python's; ``None`` for what is none, as a truth value is not."""
+    try:
+        return None if isinstance(number, bool) else operator.index(number)
+    except TypeError:
+        return None
 
 
 def says_nothing(filter: models.Filter) -> bool:

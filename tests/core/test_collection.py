@@ -463,7 +463,7 @@ def test_a_vector_deleted_meanwhile_is_not_taken_for_the_collection(make_collect
     collection = make_collection(name="colbert")  # which stands in what is said of the vector
     collection.engine.call("delete_vector_name", {"collection_name": "colbert", "vector_name": "colbert"})
 
-    with pytest.raises((CollectionMismatch, InvalidInput), match=r"(?i)vector.*colbert"):
+    with pytest.raises((CollectionMismatch, InvalidInput), match=r"(?i)vector.*colbert.*open it again"):
         collection.search("red")
 
 

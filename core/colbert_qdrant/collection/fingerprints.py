@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from colbert_qdrant.collection.schema import Layout
 from colbert_qdrant.types import Multivector
+
+if TYPE_CHECKING:
+    from colbert_qdrant.collection.schema import Layout
 
 HASH_KEY = "_hash"
 

@@ -8,13 +8,12 @@ from typing import Any, TypeAlias
 
 from qdrant_client import models
 
+from colbert_qdrant.checks import QUOTED
 from colbert_qdrant.errors import InvalidInput
 
 Value: TypeAlias = str | int
 Group: TypeAlias = tuple[Value, models.ScoredPoint]
 """A value, and the best point that has it."""
-
-QUOTED = "put a key in quotes that is more than letters, digits, - and _ ('\"a key\"')"
 
 _KEY = r'(?:[\w-]+|"[^"\\]+")'
 _PATH = rf"{_KEY}(?:\[\])*(?:\.{_KEY}(?:\[\])*)*"

@@ -6,7 +6,7 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from colbert_qdrant.collection.grouping import QUOTED
+from colbert_qdrant.checks import QUOTED
 from colbert_qdrant.errors import ColbertQdrantError, EngineError, InvalidInput
 
 # How the engine's error texts begin when the request is at fault, not the storage (it has no error classes).
@@ -56,6 +56,8 @@ def engine_errors(subject: str) -> Iterator[None]:
             raise
         if "index for `order_by`" in text or "index for faceting" in text:
             text += " (client.create_payload_index makes one)"
+        if text.startswith("Not existing vector name"):
+            text += ". The collection has changed since it was opened, or never had that vector: open it again"
         if text.startswith("Operation cancelled"):  # what is left of the reason, where it is a formula's
             text += (
                 ": where there is a formula, such as boost=, it can't be computed for some point. A key that it reads "
