@@ -10,7 +10,7 @@ from langchain_core.documents import Document
 from langchain_core.vectorstores import VectorStore
 from qdrant_client import models
 
-from colbert_qdrant.checks import is_share
+from colbert_qdrant.checks import as_whole, is_share
 from colbert_qdrant.collection.operations import Query
 from colbert_qdrant.collection.points import Hit, check_multivector
 from colbert_qdrant.collection.sync import MultivectorCollection
@@ -251,10 +251,13 @@ def _diverse(k: int, fetch_k: int, lambda_mult: float) -> dict[str, models.Mmr]:
     """Take LangChain's ``lambda_mult`` (1: relevance alone) for Qdrant's ``diversity`` (0: relevance alone)."""
     if not is_share(lambda_mult):
         raise InvalidInput(f"lambda_mult={lambda_mult!r:.60}: give 0 (the least alike) to 1 (the most relevant)")
-    for name, count in (("k", k), ("fetch_k", fetch_k)):
-        if isinstance(count, bool) or not isinstance(count, int):
-            raise InvalidInput(f"{name}={count!r:.60}: give a whole number")
-    return {"mmr": models.Mmr(diversity=1 - lambda_mult, candidates_limit=max(k, fetch_k))}
+    counts = []
+    for name, given in (("k", k), ("fetch_k", fetch_k)):
+        count = as_whole(given)
+        if count is None:
+            raise InvalidInput(f"{name}={given!r:.60}: give a whole number")
+        counts.append(count)
+    return {"mmr": models.Mmr(diversity=1 - lambda_mult, candidates_limit=max(counts))}
 
 
 def _fusion(fusion: object) -> str:

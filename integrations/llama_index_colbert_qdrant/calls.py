@@ -112,7 +112,8 @@ class Calls:
         condition = self._qdrant_filter(filters)
         if condition is not None and says_nothing(condition):
             raise InvalidInput(
-                "the filters of delete_nodes hold a group without filters, which everything passes: leave it out"
+                "the filters of delete_nodes hold a group without filters, or NIN with an empty list, which everything "
+                "passes: leave it out"
             )
         if node_ids is None and condition is None:
             raise InvalidInput("delete_nodes needs node_ids, or filters that say something; clear() empties the store")

@@ -107,7 +107,8 @@ def _condition(asked: MetadataFilter, layout: Layout) -> models.Condition:
         case FilterOperator.IN | FilterOperator.ANY:
             return on(partial(conditions.one_of, values=_list(asked)))
         case FilterOperator.NIN:
-            return _none_of(on(partial(conditions.one_of, values=_list(asked))))
+            values = _list(asked)  # of none of them nothing is said, as by a group without filters
+            return _none_of(on(partial(conditions.one_of, values=values))) if values else models.Filter()
         case FilterOperator.ALL:
             return on(_all_of(asked))
         case FilterOperator.CONTAINS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from colbert_qdrant.checks import as_whole
 from colbert_qdrant.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def check_limit(limit: int | None) -> None:
     InvalidInput
         It is below 0, or no whole number.
     """
-    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
+    if limit is not None and ((count := as_whole(limit)) is None or count < 0):
         raise InvalidInput(f"limit={limit!r:.60}: give a whole number from 0 on, or None for all")
 
 

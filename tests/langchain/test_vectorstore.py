@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from langchain_core.documents import Document
 from langchain_core.embeddings import DeterministicFakeEmbedding
@@ -418,6 +419,13 @@ class TestDiversity:
         found = animals.max_marginal_relevance_search("a barking dog", k=2, fetch_k=2, lambda_mult=0.0)
 
         assert set(ids(found)) == {"mailman", "postman"}
+
+    def test_numbers_may_be_numpys(self, animals: ColbertQdrantVectorStore) -> None:
+        k, fetch_k = np.int64(2), np.int32(3)
+
+        found = animals.max_marginal_relevance_search("a dog", k=k, fetch_k=fetch_k)  # type: ignore[arg-type]
+
+        assert found == animals.max_marginal_relevance_search("a dog", k=2, fetch_k=3)
 
     def test_by_vector_does_the_same(self, animals: ColbertQdrantVectorStore, offline: ColbertEmbedder) -> None:
         [vectors] = offline.query_embed("a barking dog")

@@ -422,6 +422,8 @@ def test_delete_nodes(movies: ColbertQdrantVectorStore, arguments: dict[str, Any
         MetadataFilters(filters=[NO_FILTERS]),
         MetadataFilters(filters=[*since(2014).filters, NO_FILTERS], condition=FilterCondition.OR),
         MetadataFilters(filters=[NO_FILTERS], condition=FilterCondition.NOT),
+        MetadataFilters(filters=[MetadataFilter(key="year", value=[], operator=FilterOperator.NIN)]),
+        MetadataFilters(filters=[MetadataFilter(key="a.b", value="", operator=FilterOperator.NIN)]),
     ],
 )
 def test_delete_nodes_by_a_group_that_says_nothing_is_an_error(
@@ -442,7 +444,7 @@ def test_delete_nodes_without_a_choice_is_an_error(movies: ColbertQdrantVectorSt
 
 
 @pytest.mark.parametrize("node_ids", [None, sorted(IDS)])
-@pytest.mark.parametrize("limit", [-1, "1", 1.0, True])
+@pytest.mark.parametrize("limit", [-1, "1", 1.0, True, np.True_])
 async def test_a_limit_that_is_none_is_refused(
     movies: ColbertQdrantVectorStore, node_ids: list[str] | None, limit: Any
 ) -> None:
@@ -450,6 +452,11 @@ async def test_a_limit_that_is_none_is_refused(
         movies.get_nodes(node_ids, limit=limit)
     with pytest.raises(InvalidInput, match="limit="):
         await movies.aget_nodes(node_ids, limit=limit)
+
+
+def test_a_limit_may_be_numpys(movies: ColbertQdrantVectorStore) -> None:
+    assert len(movies.get_nodes(limit=np.int64(2))) == 2  # type: ignore[arg-type]
+    assert len(movies.get_nodes(sorted(IDS), limit=np.int64(2))) == 2  # type: ignore[arg-type]
 
 
 def test_clear_leaves_an_empty_store(movies: ColbertQdrantVectorStore) -> None:
