@@ -1,20 +1,20 @@
 """Documents a second from text to stored, and how much of the time is not ONNX Runtime's.
 
-    python tests/benchmarks/ingest.py [--texts N] [--rounds N] [--check]
+    [QDRANT_BINARY=.../qdrant] python tests/benchmarks/ingest.py [--texts N] [--rounds N] [--check]
 
-Passages of 20 to 120 words from the standard library's docstrings go through `add`, into the embedded engine and into
-memory: with a model of answerai-colbert-small-v1's shape (12 layers, token vectors of 96 numbers) and random weights,
-and with the offline model, whose 6 layers leave a document four times the numbers to store. The time outside the
-model is found by leaving everything else out: what `add` gave to ONNX Runtime is noted once, and in each round those
-same runs are repeated bare, on the same sessions by as many threads. What `add` takes longer than that is tokenizing,
-cutting batches, collecting vectors, fingerprints, payloads, look-ups and storing, and where these don't overlap with
-a run, waiting:
+Passages of 20 to 120 words from the standard library's docstrings go through `add`, into the embedded engine, into
+memory and, where there is one, into a server of this program's own, over REST and gRPC: with a model of answerai-
+colbert-small-v1's shape (12 layers, token vectors of 96 numbers) and random weights, and with the offline model,
+whose 6 layers leave a document four times the numbers to store. The time outside the model is found by leaving
+everything else out: what `add` gave to ONNX Runtime is noted once, and in each round those same runs are repeated
+bare, on the same sessions by as many threads. What `add` takes longer than that is tokenizing, cutting batches,
+collecting vectors, fingerprints, payloads, look-ups and storing, and where these don't overlap with a run, waiting:
 
     share outside = 1 - seconds of the bare runs / seconds of add
 
 taken of the wall clock, and of the CPU seconds of all threads, which other programs on the machine disturb less.
 Encoding without storing (`embed`) is measured beside it, which tells the encoder's part of that share from the
-collection's. The four take turns in each round; the table shows medians, for the shares medians of the rounds'.
+collection's. They take turns in each round; the table shows medians, for the shares medians of the rounds'.
 Seconds are the machine's; the share of a ColBERT's shape is claimed: at most 15 %.
 """
 
@@ -26,7 +26,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -38,10 +40,12 @@ from colbert_qdrant import ColbertEmbedder, MultivectorCollection
 from colbert_qdrant.embedding.registry import OFFLINE_MODEL
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))
+from servers import BINARY, own_server
 from tiny_models import build_colbert
 
 MOST_OUTSIDE = 0.15
 BARE, ENCODED, EMBEDDED, IN_MEMORY = "the model's runs alone", "embed", "add, embedded engine", "add, in memory"
+REST, GRPC = "add, server, REST", "add, server, gRPC"
 
 
 def main() -> None:
@@ -55,7 +59,7 @@ def main() -> None:
         colbert = ColbertEmbedder(str(build_colbert(Path(folder) / "colbert", **SHAPES["answerai-small"])))
         outside = measure(colbert, texts, arguments.rounds, "a ColBERT of 12 layers, 96 numbers a token")
     measure(ColbertEmbedder(OFFLINE_MODEL), texts, arguments.rounds, f"{OFFLINE_MODEL}: 6 layers, 384 numbers a token")
-    worst = max(outside[EMBEDDED].wall, outside[IN_MEMORY].wall)
+    worst = max(share.wall for name, share in outside.items() if name not in (BARE, ENCODED))
     if arguments.check and worst > MOST_OUTSIDE:
         sys.exit(f"Missed: {worst:.1%} of the time is outside the model's runs, over {MOST_OUTSIDE:.0%}")
 
@@ -65,7 +69,7 @@ def measure(embedder: ColbertEmbedder, texts: Sequence[str], rounds: int, label:
     runs = Runs(embedder, texts)
     measured: dict[str, list[Seconds]] = {}
     for number in range(rounds):
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
             embedded = MultivectorCollection("ingest", embedder, path=folder)
             in_memory = MultivectorCollection("ingest", embedder, client=QdrantClient(":memory:"))
             work: dict[str, Callable[[], Any]] = {
@@ -74,6 +78,13 @@ def measure(embedder: ColbertEmbedder, texts: Sequence[str], rounds: int, label:
                 EMBEDDED: lambda: embedded.add(texts, show_progress=False),  # noqa: B023  # called in this round
                 IN_MEMORY: lambda: in_memory.add(texts, show_progress=False),  # noqa: B023
             }
+            if BINARY:
+                served_from = Path(folder) / "server"
+                served_from.mkdir()
+                process = stack.enter_context(own_server(served_from))
+                for name, place in ((REST, {"url": process.url}), (GRPC, process.grpc)):
+                    served = stack.enter_context(MultivectorCollection(name[-4:], embedder, **place))
+                    work[name] = partial(served.add, texts, show_progress=False)
             for name in work if number % 2 == 0 else reversed(work):
                 measured.setdefault(name, []).append(timed(work[name]))
             embedded.close()
