@@ -50,7 +50,6 @@ def maxsim(query: npt.ArrayLike, documents: Iterable[npt.ArrayLike]) -> npt.NDAr
     matrices = [_matrix(document, f"document {number}") for number, document in enumerate(documents)]
     tokens, dim = query.shape
     transposed = np.ascontiguousarray(query.T)
-    rows = _MULTIPLY_ADDS // max(1, query.size) or 1
     best = np.zeros((len(matrices), tokens), dtype=np.float32)
     with np.errstate(invalid="ignore", over="ignore"):
         for number, document in enumerate(matrices):
@@ -60,7 +59,7 @@ def maxsim(query: npt.ArrayLike, documents: Iterable[npt.ArrayLike]) -> npt.NDAr
                     "encode both with the same model"
                 )
             if len(document):
-                _similarities(document, transposed, rows).max(axis=0, out=best[number])
+                similarities(document, transposed).max(axis=0, out=best[number])
         scores: npt.NDArray[np.float32] = best.sum(axis=1)
     finite = np.isfinite(scores)
     if not finite.all():
@@ -94,10 +93,15 @@ def unit_rows(vectors: Multivector) -> Multivector:
     return (vectors / np.where(other, lengths, 1)[:, None]).astype(np.float32)
 
 
-def _similarities(document: Multivector, transposed: Multivector, rows: int) -> Multivector:
-    if len(document) <= rows:
-        return document @ transposed
-    return np.concatenate([document[at : at + rows] @ transposed for at in range(0, len(document), rows)])
+def similarities(vectors: Multivector, transposed: Multivector) -> Multivector:
+    """Return the dot products of ``(n, dim)`` rows with ``(dim, m)`` columns, by products that are not too large."""
+    rows = _MULTIPLY_ADDS // max(1, transposed.size) or 1
+    if len(vectors) <= rows:
+        return vectors @ transposed
+    products = np.empty((len(vectors), transposed.shape[1]), dtype=np.float32)
+    for at in range(0, len(vectors), rows):
+        np.matmul(vectors[at : at + rows], transposed, out=products[at : at + rows])
+    return products
 
 
 def _matrix(values: npt.ArrayLike, name: str) -> Multivector:

@@ -8,7 +8,8 @@ from typing import Any
 
 from qdrant_client import models
 
-from colbert_qdrant.embedding.centroids import Centroids, Weights
+from colbert_qdrant.collection.sparse import as_sparse
+from colbert_qdrant.embedding.centroids import Centroids
 from colbert_qdrant.embedding.muvera import Muvera
 from colbert_qdrant.types import Multivector
 
@@ -113,12 +114,8 @@ class CentroidsStage:
 
     def encode_documents(self, texts: Sequence[str], multivectors: Sequence[Multivector]) -> list[Any]:
         """Derive a sparse vector a document."""
-        return [_sparse(self.encoder.process_document(vectors)) for vectors in multivectors]
+        return [as_sparse(self.encoder.process_document(vectors), self.name) for vectors in multivectors]
 
     def encode_query(self, text: str | None, multivector: Multivector) -> Any:
         """Derive a query's sparse vector."""
-        return _sparse(self.encoder.process_query(multivector))
-
-
-def _sparse(weights: Weights) -> models.SparseVector:
-    return models.SparseVector(indices=weights.indices.tolist(), values=weights.values.tolist())
+        return as_sparse(self.encoder.process_query(multivector), self.name)

@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from colbert_qdrant._once import once
 from colbert_qdrant.errors import InvalidInput
+from colbert_qdrant.scoring import similarities, unit_rows
 from colbert_qdrant.types import Multivector
 
 COUNT = 4096
@@ -36,9 +37,6 @@ _FEWEST_PER_CENTROID = 4
 _ROUNDS = 6
 _EVERYWHERE = 1e-3
 """Weight of what all documents share, so that those with none of the centroids asked for are found too, last."""
-
-_MULTIPLY_ADDS = 500_000
-"""The largest single product, as in `scoring.maxsim`: above it OpenBLAS wakes its threads."""
 
 _TOKENS_AT_ONCE = 64
 
@@ -132,9 +130,9 @@ class Centroids:
         """Whether they are known by now."""
         return "_codes" in vars(self)
 
-    @property
+    @once
     def digest(self) -> str:
-        """Eight hexadecimal digits that tell them from others."""
+        """Return eight hexadecimal digits that tell them from others."""
         return hashlib.blake2b(self._codes.tobytes(), digest_size=4).hexdigest()
 
     @property
@@ -161,7 +159,7 @@ class Centroids:
 
     @once
     def _vectors(self) -> _Floats:
-        return _unit(self._codes.astype(np.float32))
+        return unit_rows(self._codes.astype(np.float32))
 
     def process_document(self, vectors: npt.NDArray[np.floating]) -> Weights:
         """Encode a document: the centroids nearest to its tokens, each with the best likeness to one of them.
@@ -221,7 +219,7 @@ def _means(multivectors: Iterable[Multivector], count: int, random_seed: int) ->
         nearest, _ = _nearest(sample, centroids)
         sums = np.zeros_like(centroids)
         np.add.at(sums, nearest, sample)
-        centroids = _unit(np.where(sums.any(axis=1, keepdims=True), sums, centroids))
+        centroids = unit_rows(np.where(sums.any(axis=1, keepdims=True), sums, centroids))
     return centroids
 
 
@@ -233,7 +231,7 @@ def _sample(multivectors: Iterable[Multivector], most: int, dice: np.random.Gene
     for vectors in multivectors:
         tokens = _tokens(vectors, dim)
         dim = tokens.shape[1]
-        kept.append(_unit(tokens[tokens.any(axis=1)]))
+        kept.append(unit_rows(tokens[tokens.any(axis=1)]))
         drawn.append(dice.random(len(kept[-1])))
         if sum(map(len, kept)) > 2 * most:
             kept, drawn = _lowest(kept, drawn, most)
@@ -282,14 +280,4 @@ def _nearest(tokens: Multivector, centroids: _Floats) -> tuple[_Indices, _Floats
 
 def _likeness(tokens: Multivector, centroids: _Floats) -> _Floats:
     """Return the dot products, ``(centroids, tokens)``."""
-    transposed = np.ascontiguousarray(tokens.T)
-    products = np.empty((len(centroids), len(tokens)), dtype=np.float32)
-    rows = max(1, _MULTIPLY_ADDS // tokens.size)
-    for at in range(0, len(centroids), rows):
-        np.matmul(centroids[at : at + rows], transposed, out=products[at : at + rows])
-    return products
-
-
-def _unit(rows: _Floats) -> _Floats:
-    unit: _Floats = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    return unit
+    return similarities(centroids, np.ascontiguousarray(tokens.T))
